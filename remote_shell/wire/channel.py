@@ -1,0 +1,211 @@
+"""A channel: one command's traffic. Its states, and its send queue with two lanes.
+
+Two small machines run for each channel, one a direction, so that teardown is never a special case: the *request* half is
+what the client may send, the *reply* half what the server may. Both ends run both, one as sender and one as receiver, by
+the same tables; a missing (state, input) pair is the protocol error. Neighbours: `windows` counts credit, `session`
+numbers the frames that this hands out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from remote_shell.wire.frames import STDERR, STDIN, STDOUT
+from remote_shell.wire.windows import ReceiveWindow, SendWindow
+
+
+class State(Enum):
+    """States of a half. Half-closed names follow RFC 9113."""
+
+    IDLE = "idle"
+    OPEN = "open"
+    INPUT_ENDED = "input_ended"
+    RUNNING = "running"
+    ENDED = "ended"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+Table = dict[tuple[State, str], State]
+
+REQUEST_TABLE: Table = {
+    (State.IDLE, "open"): State.OPEN,
+    (State.OPEN, "data"): State.OPEN,
+    (State.OPEN, "eof"): State.INPUT_ENDED,
+    (State.OPEN, "command"): State.OPEN,
+    (State.OPEN, "input_end"): State.OPEN,
+    (State.OPEN, "signal"): State.OPEN,
+    (State.OPEN, "resize"): State.OPEN,
+    (State.OPEN, "window"): State.OPEN,
+    (State.OPEN, "close"): State.CLOSED,
+    (State.INPUT_ENDED, "signal"): State.INPUT_ENDED,
+    (State.INPUT_ENDED, "resize"): State.INPUT_ENDED,
+    (State.INPUT_ENDED, "window"): State.INPUT_ENDED,
+    (State.INPUT_ENDED, "close"): State.CLOSED,
+}
+
+REPLY_TABLE: Table = {
+    (State.IDLE, "opened"): State.RUNNING,
+    (State.IDLE, "rejected"): State.REFUSED,
+    (State.IDLE, "report"): State.REFUSED,
+    (State.RUNNING, "data"): State.RUNNING,
+    (State.RUNNING, "eof"): State.RUNNING,
+    (State.RUNNING, "window"): State.RUNNING,
+    (State.RUNNING, "done"): State.RUNNING,
+    (State.RUNNING, "exit"): State.ENDED,
+    (State.ENDED, "data"): State.ENDED,
+    (State.ENDED, "eof"): State.ENDED,
+    (State.ENDED, "window"): State.ENDED,
+    (State.ENDED, "close"): State.CLOSED,
+    (State.REFUSED, "close"): State.CLOSED,
+}
+
+EXPRESS = frozenset(("window", "signal", "resize"))  # the lane that overtakes data; chosen before a frame is numbered
+
+
+class Role(Enum):
+    """Which end of the connection we are."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+STREAMS = {Role.CLIENT: (STDOUT, STDERR), Role.SERVER: (STDIN,)}  # what each role receives
+
+
+class Half:
+    """One direction of a channel."""
+
+    __slots__ = ("_ended", "_error", "_streams", "_table", "state")
+
+    def __init__(self, table: Table, streams: tuple[int, ...], error: type[ProtocolError]) -> None:
+        self._table = table
+        self._streams = streams
+        self._error = error
+        self._ended = 0  # bit mask of streams after their eof
+        self.state = State.IDLE
+
+    def step(self, word: str, stream: int = -1) -> None:
+        """Move by one input; `stream` goes with data and eof. Raises our ProtocolError (`unexpected_message`)."""
+        state = self._table.get((self.state, word))
+        if state is None:
+            raise self._error("unexpected_message", f"{word} while {self.state.value}")
+        if stream >= 0:
+            if stream not in self._streams:
+                raise self._error("wrong_stream", f"{word} on stream {stream}")
+            if self._ended >> stream & 1:
+                raise self._error("data_after_eof", f"{word} on stream {stream}")
+            if word == "eof":
+                self._ended |= 1 << stream
+        self.state = state
+
+    @property
+    def closed(self) -> bool:
+        """After `close`."""
+        return self.state is State.CLOSED
+
+
+class Channel:
+    """Both halves, both windows and the send queue of one channel."""
+
+    __slots__ = (
+        "_express",
+        "_queue",
+        "ident",
+        "incoming",
+        "numbered",
+        "outgoing",
+        "queued",
+        "receive",
+        "send",
+        "was_full",
+        "window_due",
+    )
+
+    def __init__(self, ident: int, role: Role, send_window: int, receive_window: int) -> None:
+        self.ident = ident
+        request = role is Role.CLIENT
+        peer = Role.SERVER if request else Role.CLIENT
+        mine, theirs = (REQUEST_TABLE, REPLY_TABLE) if request else (REPLY_TABLE, REQUEST_TABLE)
+        self.outgoing = Half(mine, STREAMS[peer], LocalProtocolError)
+        self.incoming = Half(theirs, STREAMS[role], RemoteProtocolError)
+        self.send = SendWindow(send_window)
+        self.receive = ReceiveWindow(receive_window)
+        self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
+        self.queued = 0  # bytes of data in the queue
+        self.was_full = False
+        self.window_due = False  # one `window` message a channel: the credit is counted when it leaves
+        self._queue: deque[tuple[int, bytes | bytearray | memoryview]] = deque()  # (stream or -1, data or JSON)
+        self._express: deque[bytes] = deque()
+
+    # --- queueing
+
+    def put_message(self, word: str, payload: bytes, stream: int = -1) -> None:
+        """Queue a message in the lane of its type."""
+        self.outgoing.step(word, stream)
+        if word in EXPRESS:
+            self._express.append(payload)
+        else:
+            self._queue.append((-1, payload))
+
+    def put_data(self, stream: int, data: bytes | memoryview, join_below: int) -> None:
+        """Queue data. Small writes to one stream are joined up to `join_below` bytes."""
+        self.outgoing.step("data", stream)
+        self.queued += len(data)
+        if self._queue:
+            last_stream, last = self._queue[-1]
+            if last_stream == stream and len(last) + len(data) <= join_below:
+                if isinstance(last, bytearray):
+                    last += data
+                else:
+                    self._queue[-1] = (stream, bytearray(last) + data)
+                return
+        self._queue.append((stream, data))
+
+    def drop_unsent(self) -> int:
+        """The peer closed: forget data and express frames that have no number yet. Messages stay. Bytes dropped."""
+        dropped, self.queued = self.queued, 0
+        self._queue = deque(item for item in self._queue if item[0] < 0)
+        self._express.clear()
+        self.window_due = False
+        return dropped
+
+    # --- taking
+
+    @property
+    def has_express(self) -> bool:
+        """An express frame may go now."""
+        return self.numbered and (self.window_due or bool(self._express))
+
+    def take_express(self) -> bytes:
+        """The payload of the next express frame."""
+        return self._express.popleft()
+
+    @property
+    def ready(self) -> bool:
+        """An ordered frame may go now."""
+        return bool(self._queue) and (self._queue[0][0] < 0 or self.send.credit > 0)
+
+    def take_ordered(self, data_max: int) -> tuple[int, bytes | memoryview]:
+        """The next ordered frame: (stream or -1 for a message, payload), at most `data_max` bytes of data."""
+        stream, payload = self._queue[0]
+        if stream < 0:
+            self._queue.popleft()
+            self.numbered = True
+            return stream, bytes(payload)
+        count = min(len(payload), data_max, self.send.credit)
+        self.send.spend(count)
+        self.queued -= count
+        if count == len(payload):
+            self._queue.popleft()
+            return stream, memoryview(payload)
+        view = memoryview(payload)
+        self._queue[0] = (stream, view[count:])
+        return stream, view[:count]
+
+    @property
+    def drained(self) -> bool:
+        """Nothing waits to be sent."""
+        return not self._queue and not self.has_express

@@ -1,0 +1,355 @@
+"""Messages: the JSON inside control frames, one frozen and strict model each.
+
+`decode` finds the model by the `type` tag (the discriminator) and validates; `encode` writes. A model is built when it is
+first used (`defer_build`), since a client that starts, runs one command and ends needs only a few of them. Unknown
+fields are refused, integers are 0 to 2^53-1 and never strings or floats, times are whole milli- or microseconds.
+Neighbours: `frames` carries these, `channel` and `session` know when each is allowed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from remote_shell.errors import RemoteProtocolError, UsageError
+
+PROTOCOL_VERSION = 1
+INTEGER_MAX = 2**53 - 1
+
+Integer = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Stream = Annotated[int, Field(ge=0, le=2)]
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/+@-]+$")]
+Text = Annotated[str, Field(max_length=1024)]
+Base64 = Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+CommandId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+SignalName = Annotated[str, Field(max_length=16, pattern=r"^SIG[A-Z0-9+-]+$")]
+
+
+class Message(BaseModel):
+    """Base of all messages."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    name: ClassVar[str]
+
+    def encode(self) -> bytes:
+        """The JSON, tag first, without the fields that are unset."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Boxed(BaseModel):
+    """A string of the system that is not UTF-8."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    base64: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+
+
+SystemString = str | Boxed  # argv, env, cwd, paths
+Pair = Annotated[list[SystemString], Field(min_length=2, max_length=2)]
+
+
+def to_system(raw: bytes) -> SystemString:
+    """Bytes of argv, env or a path, as a message carries them. NUL is refused: the kernel ends strings there."""
+    if b"\0" in raw:
+        raise UsageError("embedded null byte: the system ends its strings there")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return Boxed(base64=base64.b64encode(raw).decode())
+
+
+def from_system(value: SystemString) -> bytes:
+    """The bytes again. Raises RemoteProtocolError (`bad_message`) on NUL and bad base64."""
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogatepass")  # a lone surrogate can't come: the JSON reader refuses it
+    else:
+        raw = unbase64(value.base64)
+    if b"\0" in raw:
+        raise RemoteProtocolError("bad_message", "NUL in a string of the system")
+    return raw
+
+
+def unbase64(text: str) -> bytes:
+    """Strict base64. Raises RemoteProtocolError (`bad_message`)."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise RemoteProtocolError("bad_message", "bad base64") from None
+
+
+# --- channel 0: the connection
+
+
+class Hello(Message):
+    """First message of each side: what it is and what it takes."""
+
+    name = "hello"
+    type: Literal["hello"] = "hello"
+    version: Integer = PROTOCOL_VERSION
+    software: Text
+    features: Annotated[list[Word], Field(max_length=32)] = []
+    nonce: Base64  # 32 random bytes
+    frame_max: Integer
+    window: Integer  # first window for stdin on each channel that the peer opens
+    unacked_bytes_max: Integer  # session frames that it takes unacknowledged
+    unacked_frames_max: Integer
+    prompt: bool  # reads and answers at all times, so that silence means loss
+    instance: Word | None = None  # server only: which life of the server this is
+
+
+class KeyProof(BaseModel):
+    """One key and its signature over the transcript."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    key: Base64  # OpenSSH public key blob
+    proof: Base64  # Ed25519 signature, 64 bytes, of the SSHSIG data
+
+
+class Auth(Message):
+    """The client's login, and which session it wants back."""
+
+    name = "auth"
+    type: Literal["auth"] = "auth"
+    method: Literal["key", "secret", "peer"]
+    keys: Annotated[list[KeyProof], Field(max_length=8)] | None = None
+    secret: Word | None = None  # the secret's name
+    proof: Base64 | None = None  # HMAC-SHA256, 32 bytes
+    user: Text | None = None  # account that was asked for; another than the server's is refused
+    session: Word | None = None  # resume this one
+    received: Integer = 0  # frames of that session received
+    on_lost: Literal["kill"] = "kill"
+    grace_ms: Integer | None = None
+
+
+class Welcome(Message):
+    """The login holds."""
+
+    name = "welcome"
+    type: Literal["welcome"] = "welcome"
+    session: Word
+    resumed: bool
+    received: Integer  # frames of the session received: the client replays what follows
+    principal: Text  # who the server takes the client for
+    account: Text  # the account that commands run as
+    host: Text
+    grace_ms: Integer
+    proof: Base64 | None = None  # method "secret": the server knows it too
+
+
+class Denied(Message):
+    """The one refusal before login, always the same."""
+
+    name = "denied"
+    type: Literal["denied"] = "denied"
+
+
+class Ack(Message):
+    """Both counts of the session's frames, as the sender sees them."""
+
+    name = "ack"
+    type: Literal["ack"] = "ack"
+    received: Integer
+    sent: Integer
+
+
+class Ping(Message):
+    """Asks for a sign of life; acknowledges too."""
+
+    name = "ping"
+    type: Literal["ping"] = "ping"
+    received: Integer
+    sent: Integer
+
+
+class Pong(Message):
+    """The answer; acknowledges too."""
+
+    name = "pong"
+    type: Literal["pong"] = "pong"
+    received: Integer
+    sent: Integer
+
+
+class Disconnect(Message):
+    """Last message on a connection: why it ends."""
+
+    name = "disconnect"
+    type: Literal["disconnect"] = "disconnect"
+    code: Word
+    detail: Text = ""
+
+
+# --- channels from 1 up: the session
+
+
+class Open(Message):
+    """First message on a channel: what should run."""
+
+    name = "open"
+    type: Literal["open"] = "open"
+    request: Literal["exec", "shell", "query"]
+    id: CommandId
+    window: Integer  # first window for stdout and stderr together
+    argv: list[SystemString] | None = None  # exec: a program and its arguments
+    line: SystemString | None = None  # exec: a line for the account's shell, instead of argv
+    cwd: SystemString | None = None
+    env: list[Pair] | None = None  # the whole environment, exactly
+    env_add: list[Pair] | None = None  # added to the server's clean base
+    env_offer: list[Pair] | None = None  # added as far as the server's allow-list goes
+    stdin: Literal["pipe", "null"] = "null"
+    merge_stderr: bool = False  # descriptor 2 is a copy of descriptor 1
+    timeout_ms: Integer | None = None
+    once: bool = False  # the id was chosen by the user: an ended command's result is told again
+
+
+class Opened(Message):
+    """The command runs."""
+
+    name = "opened"
+    type: Literal["opened"] = "opened"
+    pid: Integer | None = None
+    cwd: SystemString | None = None
+    started_at_ms: Integer = 0  # Unix time
+    again: bool = False  # it ran before under this id: only its end is told, its output is not kept
+
+
+class Rejected(Message):
+    """Nothing was started."""
+
+    name = "rejected"
+    type: Literal["rejected"] = "rejected"
+    code: Word
+    detail: Text = ""
+
+
+class Exit(Message):
+    """The command ended: a status or a signal."""
+
+    name = "exit"
+    type: Literal["exit"] = "exit"
+    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    signal: SignalName | None = None
+    timed_out: bool = False
+    duration_us: Integer = 0
+
+
+class Eof(Message):
+    """No more data on a stream."""
+
+    name = "eof"
+    type: Literal["eof"] = "eof"
+    stream: Stream
+
+
+class Close(Message):
+    """The sender's last frame on the channel."""
+
+    name = "close"
+    type: Literal["close"] = "close"
+
+
+class Window(Message):
+    """Credit for more data, and how large the window now is."""
+
+    name = "window"
+    type: Literal["window"] = "window"
+    credit: Integer
+    window: Integer
+
+
+class Signal(Message):
+    """A signal for the command's process group."""
+
+    name = "signal"
+    type: Literal["signal"] = "signal"
+    signal: SignalName
+    command: Integer | None = None  # live shell: only if this command is the current one
+
+
+class Resize(Message):
+    """The terminal's new size."""
+
+    name = "resize"
+    type: Literal["resize"] = "resize"
+    rows: Annotated[int, Field(ge=1, le=65535)]
+    columns: Annotated[int, Field(ge=1, le=65535)]
+
+
+class Command(Message):
+    """Live shell: the next line to run. Numbers rise by one."""
+
+    name = "command"
+    type: Literal["command"] = "command"
+    number: Integer
+    line: SystemString
+    stdin: bool = False  # data up to `input_end` is its input; otherwise it reads nothing
+    timeout_ms: Integer | None = None
+
+
+class InputEnd(Message):
+    """Live shell: the input of a command ends here."""
+
+    name = "input_end"
+    type: Literal["input_end"] = "input_end"
+    number: Integer
+
+
+class Done(Message):
+    """Live shell: a command ended."""
+
+    name = "done"
+    type: Literal["done"] = "done"
+    number: Integer
+    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    signal: SignalName | None = None
+    cwd: SystemString | None = None
+    duration_us: Integer = 0
+    timed_out: bool = False
+    shell: Literal["alive", "ended", "replaced"] = "alive"
+
+
+class Report(Message):
+    """Query: what is known of a command's id. Asking about an unknown id burns it: it will never run."""
+
+    name = "report"
+    type: Literal["report"] = "report"
+    state: Literal["never_received", "running", "finished", "unknown"]
+    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    signal: SignalName | None = None
+
+
+CONNECTION_MESSAGES: tuple[type[Message], ...] = (Hello, Auth, Welcome, Denied, Ack, Ping, Pong, Disconnect)
+SESSION_MESSAGES: tuple[type[Message], ...] = (
+    *(Open, Opened, Rejected, Exit, Eof, Close, Window, Signal, Resize, Command, InputEnd, Done, Report),
+)
+MODELS: dict[str, type[Message]] = {model.name: model for model in CONNECTION_MESSAGES + SESSION_MESSAGES}
+
+
+def decode(payload: bytes, allowed: Iterable[str] | None = None) -> Message:
+    """One control payload as a message. `allowed` limits which types are even looked at (before login).
+
+    Raises RemoteProtocolError: `bad_json`, `unknown_message`, `bad_message`, `unexpected_message`.
+    """
+    try:
+        value = from_json(payload, allow_inf_nan=False)
+    except ValueError as error:  # bad UTF-8 and nesting beyond the reader's bound (200) land here too
+        raise RemoteProtocolError("bad_json", str(error)[:200]) from None
+    tag = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(tag, str):
+        raise RemoteProtocolError("bad_message", "a control payload is a JSON object with a type")
+    model = MODELS.get(tag)
+    if model is None:
+        raise RemoteProtocolError("unknown_message", repr(tag[:40]))
+    if allowed is not None and tag not in allowed:
+        raise RemoteProtocolError("unexpected_message", tag)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:80]
+        raise RemoteProtocolError("bad_message", f"{tag}: {where}: {first['msg'][:120]}") from None

@@ -1,0 +1,49 @@
+"""The replay buffer: frames that were sent and not acknowledged, to be sent again after a cut.
+
+The count is implicit: the n-th frame of the session on a channel from 1 up has number n, on both sides, and no frame
+carries it. Counts never wrap (Python's integers do not).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+from remote_shell.errors import RemoteProtocolError
+
+
+class ReplayBuffer:
+    """Frames between `acknowledged` and `sent`."""
+
+    __slots__ = ("_frames", "acknowledged", "size")
+
+    def __init__(self) -> None:
+        self._frames: deque[bytes] = deque()
+        self.acknowledged = 0
+        self.size = 0
+
+    @property
+    def sent(self) -> int:
+        """How many frames of the session were numbered so far."""
+        return self.acknowledged + len(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def append(self, frame: bytes) -> None:
+        """Number a frame."""
+        self._frames.append(frame)
+        self.size += len(frame)
+
+    def acknowledge(self, count: int) -> None:
+        """The peer has `count` frames. Raises RemoteProtocolError (`bad_count`) outside [acknowledged, sent]."""
+        if not self.acknowledged <= count <= self.sent:
+            raise RemoteProtocolError("bad_count", f"{count} is not in [{self.acknowledged}, {self.sent}]")
+        while self.acknowledged < count:
+            self.size -= len(self._frames.popleft())
+            self.acknowledged += 1
+
+    def after(self, count: int) -> Iterator[bytes]:
+        """The frames that follow frame number `count`."""
+        return islice(iter(tuple(self._frames)), count - self.acknowledged, None)

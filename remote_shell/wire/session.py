@@ -1,0 +1,451 @@
+"""The session: one role-neutral machine after the handshake, which outlives its connections.
+
+A driver calls `receive_data`, drains `next_event`, writes `data_to_send` and says how much of it went with `sent`; after
+each call it drains and flushes again. Acknowledgement, credit, pings and replay happen in here. An exception between
+`data_to_send` and `sent` means: abandon the connection and resume.
+
+Neighbours: `attachment` (what one connection adds), `channel` (states and queues), `replay` (what may be sent again).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from remote_shell.limits import Limits
+from remote_shell.wire import frames
+from remote_shell.wire.attachment import Attachment
+from remote_shell.wire.channel import Channel, Role
+from remote_shell.wire.events import (
+    ChannelClosed,
+    ChannelOpened,
+    DataReceived,
+    Disconnected,
+    EndReceived,
+    Event,
+    Failed,
+    MessageReceived,
+    Silent,
+    Writable,
+)
+from remote_shell.wire.frames import CHANNEL_MAX, CONTROL, Frame, FrameDecoder
+from remote_shell.wire.messages import (
+    Ack,
+    Close,
+    Disconnect,
+    Eof,
+    Hello,
+    Message,
+    Open,
+    Ping,
+    Pong,
+    Rejected,
+    Window,
+    decode,
+)
+from remote_shell.wire.replay import ReplayBuffer
+
+AFTER_LOGIN = ("ack", "ping", "pong", "disconnect")  # channel 0
+ON_CHANNELS = (
+    *("open", "opened", "rejected", "exit", "eof", "close", "window", "signal", "resize"),
+    *("command", "input_end", "done", "report"),
+)
+
+
+class Session:
+    """Channels over a stream that may be cut and replaced at any byte."""
+
+    def __init__(self, role: Role, limits: Limits) -> None:
+        self.role = role
+        self.limits = limits
+        self.generation = 0  # which connection we are on; receive_data ignores older ones
+        self.received = 0  # frames of the session received, on all its connections
+        self.late_frames = 0  # came for a channel that we had closed; dropped
+        self.round_trip: float | None = None  # seconds, measured by ping
+        self.channels: dict[int, Channel] = {}
+        self._replay = ReplayBuffer()
+        self._link: Attachment | None = None
+        self._last_id = 0
+        self._closing: deque[int] = deque()  # numbers of our close frames that are not acknowledged
+        self._ready: deque[int] = deque()  # channels that wait for their turn
+        self._waiting: set[int] = set()  # the same as a set
+        self._express: deque[int] = deque()  # channels with an express frame, each once
+        self._resend: deque[bytes] = deque()  # replay that did not go out yet
+        self._out: deque[bytes] = deque()  # encoded, not taken by the driver
+        self._out_size = 0
+        self._out_offset = 0  # bytes of the first that were taken
+        self._events: deque[Event] = deque()
+        self._grown = 0  # by how much windows grew, all together
+        self._now = 0.0
+
+    # --- connections
+
+    @property
+    def attached(self) -> bool:
+        """There is a connection."""
+        return self._link is not None
+
+    @property
+    def sent_frames(self) -> int:
+        """How many frames of the session were numbered."""
+        return self._replay.sent
+
+    @property
+    def unacknowledged(self) -> tuple[int, int]:
+        """Frames and bytes in the replay buffer."""
+        return len(self._replay), self._replay.size
+
+    def attach(self, decoder: FrameDecoder, peer: Hello, peer_received: int, now: float) -> int:
+        """Go on over a new connection after its handshake; returns its generation.
+
+        Raises RemoteProtocolError (`bad_count`): the session must end.
+        """
+        self.detach()
+        self._replay.acknowledge(peer_received)
+        self._settle_closed()
+        self._now = now
+        self._resend = deque(self._replay.after(peer_received))
+        decoder.payload_max = self.limits.frame_max
+        self._link = Attachment(decoder, peer, self.limits, peer_received, now)
+        self.generation += 1
+        return self.generation
+
+    def detach(self) -> None:
+        """The connection is gone: forget what was only its own. Events that were decoded stay."""
+        self._link = None
+        self._out.clear()
+        self._resend.clear()
+        self._out_size = self._out_offset = 0
+
+    def receive_data(self, generation: int, data: bytes, now: float) -> None:
+        """Bytes from the connection; those of an older one are ignored. Then drain `next_event`."""
+        link = self._link
+        if link is None or generation != self.generation or link.ended:
+            return
+        self._now = link.heard_at = now
+        link.decoder.feed(data)
+
+    def next_event(self) -> Event | None:
+        """The next event in the order of the wire, or None when more bytes are needed."""
+        while True:
+            if self._events:
+                return self._events.popleft()
+            link = self._link
+            if link is None or link.ended or link.disconnect is not None:
+                return None
+            channel = 0
+            try:
+                frame = link.decoder.next_frame()
+                if frame is None:
+                    return None
+                channel = frame.channel
+                event = self._receive_session(link, frame) if channel else self._receive_connection(link, frame)
+            except ProtocolError as error:
+                self.disconnect(error.code, error.detail)
+                return Failed(error, ends_session=channel > 0)
+            if event is not None:
+                return event
+
+    def data_to_send(self, limit: int) -> list[bytes | memoryview]:
+        """What is due, about `limit` bytes of it, in order, as buffers for one vectored write. Nothing is removed."""
+        while self._out_size < limit:
+            frame = self._next_frame()
+            if frame is None:
+                break
+            self._out.append(frame)
+            self._out_size += len(frame)
+        out: list[bytes | memoryview] = list(self._out)
+        if self._out_offset:
+            out[0] = memoryview(self._out[0])[self._out_offset :]
+        return out
+
+    def sent(self, count: int) -> None:
+        """The driver's connection took the first `count` bytes of `data_to_send`."""
+        self._out_size -= count
+        count += self._out_offset
+        while self._out and count >= len(self._out[0]):
+            count -= len(self._out.popleft())
+        self._out_offset = count
+
+    def next_timeout(self) -> float | None:
+        """The time at which `handle_timeout` should be called, or None."""
+        link = self._link
+        if link is None or link.ended:
+            return None
+        due = link.next_timeout()
+        return None if due == float("inf") else due
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed: ask for a sign of life, or tell `Silent`."""
+        self._now = max(now, self._now)
+        if self._link is not None and not self._link.ended and self._link.handle_timeout(now):
+            self._link.ended = True
+            self._events.append(Silent())
+
+    def disconnect(self, code: str, detail: str = "") -> None:
+        """End this connection (not the session) and say why, after what is already encoded."""
+        link = self._link
+        if link is not None and link.disconnect is None and not link.ended:
+            link.disconnect = Disconnect(code=code, detail=detail[:500])
+
+    # --- channels
+
+    def open_channel(self, message: Open) -> int:
+        """Client: start a command; data may follow at once. Raises LocalProtocolError (`too_many_channels`)."""
+        if self.role is not Role.CLIENT:
+            raise LocalProtocolError("unexpected_message", "only the client opens")
+        if self.open_channels >= self.limits.channels_max:
+            raise LocalProtocolError("too_many_channels", f"{self.limits.channels_max} are open in this session")
+        if self._last_id == CHANNEL_MAX:
+            raise LocalProtocolError("too_many_channels", "the session used up its channel numbers: connect again")
+        link = self._link
+        if link is None:
+            raise LocalProtocolError("not_connected", "a session opens channels on a connection")
+        payload = message.encode()
+        self._check_size(payload)
+        self._last_id += 1
+        channel = Channel(self._last_id, self.role, link.peer.window, message.window)
+        self.channels[channel.ident] = channel
+        channel.put_message("open", payload)
+        self._wake(channel)
+        return channel.ident
+
+    @property
+    def open_channels(self) -> int:
+        """Channels that count against the limit: until both closes are acknowledged."""
+        return len(self.channels) + len(self._closing)
+
+    def send_message(self, ident: int, message: Message) -> None:
+        """Queue a message on a channel, in the lane of its type. Nothing happens when the channel is gone.
+
+        Raises LocalProtocolError for what the channel's state forbids.
+        """
+        channel = self.channels.get(ident)
+        if channel is None or channel.outgoing.closed:
+            return
+        payload = message.encode()
+        self._check_size(payload)
+        channel.put_message(message.name, payload, message.stream if isinstance(message, Eof) else -1)
+        self._wake(channel)
+
+    def send_data(self, ident: int, stream: int, data: bytes | memoryview) -> bool:
+        """Queue data. False: the queue is full, pause until `Writable`. Dropped when nobody will read it."""
+        channel = self.channels.get(ident)
+        if channel is None or channel.outgoing.closed or channel.incoming.closed:
+            return True
+        if not data:
+            return not channel.was_full
+        channel.put_data(stream, data, self.limits.data_frame_max)
+        self._wake(channel)
+        if channel.queued >= self.limits.queue_max:
+            channel.was_full = True
+        return not channel.was_full
+
+    def consumed(self, ident: int, count: int) -> None:
+        """The application took `count` bytes of the channel's data: the peer may send as many more."""
+        channel = self.channels.get(ident)
+        if channel is None or not count:
+            return
+        if channel.receive.consume(count) and not channel.outgoing.closed and not channel.incoming.closed:
+            channel.window_due = True
+            if self.round_trip is None and self._link is not None:
+                self._link.want_ping()  # the first bulk data: find out how far away the peer is
+            self._wake(channel)
+
+    # --- sending
+
+    def _check_size(self, payload: bytes) -> None:
+        most = self.limits.frame_max if self._link is None else min(self.limits.frame_max, self._link.peer.frame_max)
+        if len(payload) > most:
+            raise LocalProtocolError(
+                "frame_too_large", f"a message of {len(payload)} bytes, at most {most} are allowed"
+            )
+
+    def _wake(self, channel: Channel) -> None:
+        if channel.has_express and channel.ident not in self._express:
+            self._express.append(channel.ident)
+        if channel.ident not in self._waiting and channel.ready:
+            self._waiting.add(channel.ident)
+            self._ready.append(channel.ident)
+
+    def _next_frame(self) -> bytes | None:
+        link = self._link
+        if link is None or link.ended:
+            return None
+        if link.disconnect is not None:
+            link.ended = True
+            return frames.encode(CONTROL, 0, link.disconnect.encode())
+        if link.pong_due or link.ping_due or link.ack_due:
+            return self._connection_frame(link)
+        if self._resend:
+            link.emitted += 1
+            return self._resend.popleft()
+        if (
+            self._replay.size >= min(self.limits.unacked_bytes_max, link.peer.unacked_bytes_max)
+            or len(self._replay) >= min(self.limits.unacked_frames_max, link.peer.unacked_frames_max)
+        ):  # fmt: skip
+            return None
+        frame = self._express_frame() if self._express else None
+        if frame is None:
+            frame = self._ordered_frame(link)
+        if frame is not None:
+            self._replay.append(frame)
+            link.emitted += 1
+        return frame
+
+    def _connection_frame(self, link: Attachment) -> bytes:
+        message: Message
+        if link.pong_due:
+            link.pong_due = False
+            message = Pong(received=self.received, sent=link.emitted)
+        elif link.ping_due:
+            link.ping_due = False
+            link.ping_sent_at = self._now
+            message = Ping(received=self.received, sent=link.emitted)
+        else:
+            message = Ack(received=self.received, sent=link.emitted)
+        link.note_acknowledged()
+        return frames.encode(CONTROL, 0, message.encode())
+
+    def _express_frame(self) -> bytes | None:
+        while self._express:
+            channel = self.channels.get(self._express[0])
+            if channel is None or not channel.has_express:
+                self._express.popleft()
+                continue
+            if channel.window_due:
+                channel.window_due = False
+                payload = self._window_message(channel)
+            else:
+                payload = channel.take_express()
+            return frames.encode(CONTROL, channel.ident, payload)
+        return None
+
+    def _window_message(self, channel: Channel) -> bytes:
+        receive = channel.receive
+        growth = 0
+        if self.round_trip is not None and receive.grows(self._now, self.round_trip):
+            room = min(self.limits.window_max - receive.window, self.limits.windows_max - self._grown)
+            growth = max(0, min(receive.window, room))
+            self._grown += growth
+        credit = receive.give_back(self._now, growth)
+        return Window(credit=credit, window=receive.window).encode()
+
+    def _ordered_frame(self, link: Attachment) -> bytes | None:
+        while self._ready:
+            ident = self._ready.popleft()
+            channel = self.channels.get(ident)
+            if channel is None or not channel.ready:
+                self._waiting.discard(ident)
+                continue
+            stream, payload = channel.take_ordered(min(self.limits.data_frame_max, link.peer.frame_max))
+            if channel.ready:
+                self._ready.append(ident)
+            else:
+                self._waiting.discard(ident)
+            if stream < 0:
+                self._wake(channel)  # express frames that waited for the channel's own `open`
+            if channel.was_full and channel.queued * 2 < self.limits.queue_max:
+                channel.was_full = False
+                self._events.append(Writable(ident))
+            frame = frames.encode(CONTROL if stream < 0 else stream, ident, payload)
+            if channel.outgoing.closed and channel.drained:
+                self._closing.append(self._replay.sent + 1)  # this frame was `close`
+                self._forget_closed(channel)
+            return frame
+        return None
+
+    # --- receiving
+
+    def _receive_connection(self, link: Attachment, frame: Frame) -> Event | None:
+        message = decode(frame.payload, AFTER_LOGIN)
+        if isinstance(message, Disconnect):
+            link.ended = True
+            return Disconnected(message.code, message.detail)
+        assert isinstance(message, (Ack, Ping, Pong)), "decode allows nothing else"
+        if message.sent != self.received:
+            raise RemoteProtocolError("bad_count", f"the peer sent {message.sent} frames, {self.received} arrived")
+        if not self._replay.acknowledged <= message.received <= link.emitted:
+            raise RemoteProtocolError("bad_count", f"{message.received} frames acknowledged, {link.emitted} sent")
+        self._replay.acknowledge(message.received)
+        self._settle_closed()
+        if isinstance(message, Ping):
+            link.note_ping()
+        elif isinstance(message, Pong):
+            self.round_trip = link.note_pong(self._now)
+        return None
+
+    def _receive_session(self, link: Attachment, frame: Frame) -> Event | None:
+        self.received += 1
+        link.note_frame(len(frame.payload))
+        channel = self.channels.get(frame.channel)
+        if frame.type != CONTROL:
+            if channel is None:
+                raise RemoteProtocolError("no_such_channel", f"data on channel {frame.channel}")
+            channel.incoming.step("data", frame.type)
+            channel.receive.receive(len(frame.payload))
+            if channel.outgoing.closed:
+                self.late_frames += 1
+                return None
+            return DataReceived(channel.ident, frame.type, frame.payload)
+        message = decode(frame.payload, ON_CHANNELS)
+        if channel is None:
+            if isinstance(message, Open):
+                return self._accept(link, frame.channel, message)
+            raise RemoteProtocolError("no_such_channel", f"{message.name} on channel {frame.channel}")
+        return self._receive_message(channel, message)
+
+    def _receive_message(self, channel: Channel, message: Message) -> Event | None:
+        channel.incoming.step(message.name, message.stream if isinstance(message, Eof) else -1)
+        if isinstance(message, Close):
+            return self._peer_closed(channel)
+        if isinstance(message, Window):
+            if message.window > self.limits.window_max:
+                raise RemoteProtocolError("bad_credit", f"a window of {message.window} bytes")
+            channel.send.grant(message.credit, message.window)
+            self._wake(channel)
+            return None
+        if channel.outgoing.closed:
+            self.late_frames += 1
+            return None
+        if isinstance(message, Eof):
+            return EndReceived(channel.ident, message.stream)
+        return MessageReceived(channel.ident, message)
+
+    def _accept(self, link: Attachment, ident: int, message: Open) -> Event | None:
+        if self.role is not Role.SERVER or ident <= self._last_id:
+            raise RemoteProtocolError("unexpected_message", f"open on channel {ident}")
+        if message.window > self.limits.window_max:
+            raise RemoteProtocolError("bad_credit", f"a window of {message.window} bytes")
+        self._last_id = ident
+        full = self.open_channels >= self.limits.channels_max
+        channel = Channel(ident, self.role, message.window, self.limits.window)
+        channel.incoming.step("open")
+        self.channels[ident] = channel
+        if full:
+            detail = f"{self.limits.channels_max} commands are open in this session"
+            self.send_message(ident, Rejected(code="too_many_channels", detail=detail))
+            self.send_message(ident, Close())
+            return None
+        return ChannelOpened(ident, message)
+
+    def _peer_closed(self, channel: Channel) -> Event:
+        channel.drop_unsent()
+        if channel.was_full:
+            channel.was_full = False
+        if self.role is Role.CLIENT and not channel.outgoing.closed:
+            channel.put_message("close", Close().encode())  # a client has nothing to add after the server's end
+        self._wake(channel)
+        self._forget_closed(channel)
+        return ChannelClosed(channel.ident)
+
+    def _forget_closed(self, channel: Channel) -> None:
+        """Both closes are out: the channel is history."""
+        if channel.outgoing.closed and channel.incoming.closed and channel.drained:
+            self.channels.pop(channel.ident, None)
+            self._waiting.discard(channel.ident)
+            self._grown -= channel.receive.window - channel.receive.first
+
+    def _settle_closed(self) -> None:
+        while self._closing and self._closing[0] <= self._replay.acknowledged:
+            self._closing.popleft()
