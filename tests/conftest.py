@@ -1,0 +1,91 @@
+"""What holds for every test: `async def` tests run, slow ones get time, and none leaves anything behind.
+
+Needs no plugin but pytest-timeout. Warnings are errors by the settings in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# The same examples every time, on a busy machine too: what goes red here goes red everywhere.
+settings.register_profile("project", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("project")
+
+SLOW_TIMEOUT = 300.0  # seconds for a test marked slow that does not name its own
+SETTLE_TIME = 2.0  # seconds in which what a test let go of may still be ending
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs an `async def` test in an event loop of its own. Fixtures stay plain functions."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = [name for name in inspect.signature(pyfuncitem.obj).parameters if name in pyfuncitem.funcargs]
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    """Fails a test after which there are children, threads or descriptors that were not there before."""
+    before = holdings()
+    yield
+    deadline = time.monotonic() + SETTLE_TIME
+    while left := holdings() - before:
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + "; ".join(sorted(map(name_of, left))))
+        gc.collect()
+        time.sleep(0.01)
+
+
+def holdings() -> set[str]:
+    """The threads, descriptors and children of this process, each as a text that tells it from a later one."""
+    found = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"descriptor {number} to {os.readlink(f'/proc/self/fd/{number}')}")
+        except FileNotFoundError:  # the one that listed the folder
+            continue
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # far cheaper than a walk through /proc
+    except ChildProcessError:
+        return found
+    return found | set(children())
+
+
+def children() -> Iterator[str]:
+    """Our children, zombies too, by pid and start time, which never change (proc_pid_stat(5))."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[1] == str(os.getpid()):
+            yield f"child {pid} (started at tick {fields[19]})"
+
+
+def name_of(holding: str) -> str:
+    """The holding, with a child's command line if it still has one."""
+    if not holding.startswith("child "):
+        return holding
+    try:
+        with open(f"/proc/{holding.split()[1]}/cmdline", "rb") as file:
+            return f"{holding} {file.read()[:200]!r}"
+    except (FileNotFoundError, ProcessLookupError):
+        return holding
