@@ -19,7 +19,6 @@ class Limits:
     # --- frames and messages
     frame_max: int = 1 * MIB  # payload of any frame after login
     frame_max_before_login: int = 4 * KIB  # payload of any frame before login
-    json_depth_max: int = 16  # nesting of a control message
     data_frame_max: int = 32 * KIB  # data that we put into one frame, so that channels take turns
     unsent_max: int = 64 * KIB  # encoded but not yet taken by the kernel: what Ctrl-C may have to wait behind
 
@@ -58,12 +57,26 @@ class Limits:
     interrupt_grace: float = 2.0  # live shell: from INT to KILL of the command's processes
     shell_kill_grace: float = 2.0  # live shell: from KILL of the children to KILL of the shell
     drain_time: float = 5.0  # TERM to the server: running commands may end within
+    kill_give_up: float = 10.0  # from the first KILL of a tree until we stop looking for its survivors
+    orphan_reap_time: float = 1.0  # a dead orphan that the server adopted is a zombie for so long at most
+    pipe_read: int = 64 * KIB  # read from a command's pipe at once
+    pipe_grown: int = 256 * KIB  # a pipe that was found full grows to this, its reads to half of it
+    pipes_grown_max: int = 64  # grown pipes at once: the kernel gives one account 64 MiB of pipes before it shrinks new ones
+    stdin_parts_max: int = 64  # queued pieces of stdin that one system call writes
 
     # --- clients
     connect_time: float = 10.0
     backoff_first: float = 0.1
     backoff_max: float = 5.0
     bye_time: float = 1.0  # a closing client waits so long for its goodbye to leave
+
+    # --- files of keys and settings, and the agent
+    key_file_max: int = 64 * KIB  # a private key, a client's secret
+    list_file_max: int = 1 * MIB  # authorized_keys, secrets, known_hosts, hosts.toml, the server's settings
+    file_lock_time: float = 5.0  # known_hosts is waited for so long while another client writes it
+    agent_reply_max: int = 256 * KIB  # one answer of ssh-agent, as in OpenSSH
+    agent_list_time: float = 2.0  # ssh-agent names its keys within
+    agent_sign_time: float = 60.0  # and signs within: it may ask a person first
 
 
 DEFAULT_LIMITS = Limits()

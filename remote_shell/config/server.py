@@ -1,0 +1,150 @@
+"""The server's settings: a TOML file and the options of `serve`, checked together.
+
+Opens none of the files that it names and listens on nothing. Imported by the server only: pydantic takes 50 ms or more.
+Neighbours: `targets` reads the addresses, `remote_shell.limits` has the figures that `[limits]` changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from remote_shell.config.checked import read_text
+from remote_shell.config.hosts import parse_toml
+from remote_shell.config.paths import expand_home, shown
+from remote_shell.config.targets import Target, parse_listen
+from remote_shell.errors import ConfigError, UsageError
+from remote_shell.limits import DEFAULT_LIMITS, Limits
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FIGURES = {field.name: field.type for field in dataclasses.fields(Limits)}
+
+
+class ServerConfig(BaseModel):
+    """What `serve` goes by. Frozen: HUP makes a new one."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, validate_default=True
+    )
+
+    listen: tuple[Target, ...] = ()  # empty: the default socket and tls:127.0.0.1:8822
+    authorized_keys: str = "~/.ssh/authorized_keys"
+    secret_file: str | None = None
+    insecure_tcp: bool = False  # plain tcp, on loopback, is listened on only with this
+    path: str = Field(default=DEFAULT_PATH, min_length=1)  # PATH of the commands
+    shell: str | None = None  # absolute; None is the account's own
+    grace: float | None = Field(default=None, ge=0)  # seconds; the same figure as [limits] grace
+    limits: Limits = DEFAULT_LIMITS
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _read_addresses(cls, value: object) -> tuple[Target, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str | Target) for one in value):
+            raise ValueError('must be a list of addresses, such as ["tls:0.0.0.0:8822"]')
+        try:
+            return tuple(one if isinstance(one, Target) else parse_listen(one) for one in value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _read_limits(cls, value: object) -> Limits:
+        if isinstance(value, Limits):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("must be a table of figures")
+        for name, figure in value.items():
+            _check_figure(name, figure)
+        return dataclasses.replace(DEFAULT_LIMITS, **value)
+
+    @field_validator("authorized_keys", "secret_file", "shell", mode="after")
+    @classmethod
+    def _make_absolute(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.isprintable() or not value:
+            raise ValueError("must be a path")
+        try:
+            value = expand_home(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if not os.path.isabs(value):
+            # The folder that a server happens to start in must not decide who may log in.
+            raise ValueError("must be an absolute path, or begin with ~")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> ServerConfig:
+        if not self.insecure_tcp and any(one.kind == "tcp" for one in self.listen):
+            raise ValueError(
+                "listens on plain tcp, which is unencrypted: set insecure_tcp (--insecure-tcp) or use tls:"
+            )
+        if self.grace is not None and self.limits.grace not in (DEFAULT_LIMITS.grace, self.grace):
+            raise ValueError("grace and [limits] grace differ; leave one out")
+        return self
+
+    @property
+    def effective_limits(self) -> Limits:
+        """`limits` with `grace` in them."""
+        return self.limits if self.grace is None else dataclasses.replace(self.limits, grace=self.grace)
+
+
+def load(path: str | None, **options: Any) -> ServerConfig:
+    """The settings of the file at `path`, if one is given, under `options`, which win where they are not None.
+
+    Relative paths among the options are taken from the current folder, as the shell does; in the file they are refused.
+    Raises ConfigError, one line a fault, each naming the file, the key and what is allowed.
+    """
+    document: dict[str, object] = {}
+    if path is not None:
+        text = read_text(path, what="server's settings", limit=DEFAULT_LIMITS.list_file_max, private=False)
+        if text is None:
+            raise ConfigError(f"{shown(path)}: no such file; leave --config away to serve with the defaults")
+        document = parse_toml(text, path)
+    for name, value in options.items():
+        if value is not None:
+            document[name] = (
+                os.path.abspath(expand_home(value)) if name in ("authorized_keys", "secret_file") else value
+            )
+    try:
+        return ServerConfig.model_validate(document)
+    except ValidationError as error:
+        where = shown(path) if path is not None else "serve"
+        raise ConfigError("\n".join(f"{where}: {_line(fault)}" for fault in error.errors())) from None
+
+
+def _check_figure(name: str, figure: object) -> None:
+    kind = _FIGURES.get(name)
+    if kind is None:
+        raise ValueError(f"unknown figure {name!a}; known are {', '.join(_FIGURES)}")
+    numbers = (int,) if kind == "int" else (int, float)
+    if isinstance(figure, bool) or not isinstance(figure, numbers) or not math.isfinite(figure):
+        raise ValueError(f"{name} must be {'a whole number' if kind == 'int' else 'a number'}")
+    if figure < 0 or (kind == "int" and figure == 0):
+        raise ValueError(f"{name} must be above zero")
+
+
+def _line(fault: Any) -> str:
+    """One pydantic fault as one line. pydantic's own texts name classes, web pages and the input."""
+    key = ".".join(str(part) for part in fault["loc"])
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key {key!a}; known are {', '.join(ServerConfig.model_fields)}"
+    allowed = {
+        "string_type": "must be a text between quotes",
+        "string_too_short": "must not be empty",
+        "bool_type": "must be true or false",
+        "float_type": "must be a number of seconds",
+        "greater_than_equal": "must not be below zero",
+    }.get(kind)
+    if kind == "literal_error":
+        allowed = f"must be one of {fault['ctx']['expected']}"
+    if kind == "value_error":
+        allowed = str(fault["ctx"]["error"])
+    text = allowed or str(fault["msg"])
+    return f"{key}: {text}" if key else text

@@ -1,0 +1,1 @@
+"""Tests of remote_shell/config/."""

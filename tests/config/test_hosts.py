@@ -1,0 +1,116 @@
+"""hosts.toml: lookup, and errors that name file, table and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remote_shell.config.fingerprints import format_fingerprint
+from remote_shell.config.hosts import load_hosts, lookup, parse_toml, resolve
+from remote_shell.errors import ConfigError, UsageError
+
+PIN = format_fingerprint(bytes(range(32)))
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REMOTE_SHELL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", "/h")
+    (tmp_path / "home").mkdir(mode=0o700)
+    path = tmp_path / "home" / "hosts.toml"
+    path.touch(mode=0o644)
+    return path
+
+
+def test_a_whole_table(file: Path) -> None:
+    file.write_text(f"""
+[hosts.build-box]
+target = "10.0.0.7:8822"
+identity = "~/.ssh/id_ed25519"
+secret_file = "box.secret"
+fingerprint = "{PIN}"
+groups = ["linux", "ci"]
+colour = "yellow"
+production = true
+[hosts.small]
+target = "unix:/x"
+""")
+    host = lookup("build-box")
+    assert host is not None
+    assert str(host.target) == "tls:10.0.0.7:8822"
+    assert host.identity == "/h/.ssh/id_ed25519"
+    assert host.secret_file == str(file.parent / "box.secret")
+    assert (host.fingerprint, host.groups, host.colour, host.production) == (PIN, ("linux", "ci"), "yellow", True)
+    small = lookup("small")
+    assert small is not None
+    assert (small.identity, small.groups, small.production) == (None, (), False)
+    assert lookup("other") is None
+    assert repr(small) == "Host('small', Target('unix:/x'))"
+
+
+def test_no_file_is_no_hosts(file: Path) -> None:
+    file.unlink()
+    assert load_hosts() == {}
+    target, host = resolve("name")
+    assert (str(target), host) == ("tls:name:8822", None)
+
+
+def test_a_name_of_the_file_wins_over_a_host_name(file: Path) -> None:
+    file.write_text('[hosts.box]\ntarget = "carol@10.0.0.7"\n')
+    target, host = resolve("box")
+    assert str(target) == "tls:carol@10.0.0.7:8822" and host is not None and target.text == "box"
+    target, host = resolve("bob@box")
+    assert str(target) == "tls:bob@10.0.0.7:8822" and host is not None
+    assert str(resolve("box:1")[0]) == "tls:box:1"
+    assert resolve("tls:box")[1] is None
+    with pytest.raises(UsageError):
+        resolve("a b")
+    with pytest.raises(UsageError):
+        resolve("")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("x = 1", r"unknown key 'x'; every host is a table \[hosts.NAME\]"),
+        ("hosts = 1", "'hosts' is not a table"),
+        ("hosts.a = 1", r"\[hosts.a\] is not a table"),
+        ("[hosts.a]", 'needs a target, such as target = "a:8822"'),
+        ('[hosts.a]\ntarget = "h"\nport = 1', r"\[hosts.a\]: unknown key 'port'; known are target, identity"),
+        ("[hosts.a]\ntarget = 1", "target: must be a text"),
+        ('[hosts.a]\ntarget = ""', "target: must be a text"),
+        ('[hosts.a]\ntarget = "h:0"', r"\[hosts.a\] target: bad target 'h:0'"),
+        ('[hosts.a]\ntarget = "h"\nfingerprint = "SHA256:x"', r"\[hosts.a\] fingerprint: 'SHA256:x' is not"),
+        ('[hosts.a]\ntarget = "h"\ncolour = "mauve"', "colour: must be one of black, red"),
+        ('[hosts.a]\ntarget = "h"\nproduction = 1', "production: must be true or false"),
+        ('[hosts.a]\ntarget = "h"\ngroups = "ci"', "groups: must be a list"),
+        ('[hosts.a]\ntarget = "h"\ngroups = ["a b"]', "groups: must be a list"),
+        ('[hosts."a b"]\ntarget = "h"', r"\[hosts.'a b'\]: a name has no spaces"),
+        ('[hosts."\\u001b"]\ntarget = "h"', "a name has no spaces"),
+        ("[hosts\n", "not TOML: .*line 1"),
+        ("a = " + "[" * 100_000, "not TOML"),
+        ("a = " + "9" * 10_000, "not TOML"),
+    ],
+)
+def test_faults_name_file_table_and_key(file: Path, text: str, word: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=word) as caught:
+        lookup("a")
+    assert str(caught.value).startswith(str(file)) and str(caught.value).isprintable()
+
+
+def test_a_file_that_others_may_write_is_refused(file: Path) -> None:
+    file.chmod(0o664)
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        lookup("a")
+
+
+@given(st.text() | st.text(alphabet='[]"=.a1\n{}#', max_size=60))
+def test_garbage_is_refused_by_our_error(text: str) -> None:
+    try:
+        parse_toml(text, "file")
+    except ConfigError as error:
+        assert str(error).startswith("file: not TOML")
