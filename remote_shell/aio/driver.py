@@ -1,0 +1,153 @@
+"""The asyncio driver: joins one session to one link. Callbacks only, no task: a command costs few turns of the loop.
+
+It reads, drains the core's events into `on_event`, and flushes; reading never waits for writing. It must never decide
+anything that the core or the application should decide. Neighbours: `link` below, `wire.session` beside, `server` and
+`client` above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from remote_shell.errors import RemoteProtocolError
+from remote_shell.link import Link
+from remote_shell.wire.events import Event, Failed, Silent
+from remote_shell.wire.session import Session
+
+
+class Driver:
+    """One connection of a session, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        link: Link,
+        session: Session,
+        *,
+        on_event: Callable[[Event], None],
+        on_lost: Callable[[Exception | None], None],
+    ) -> None:
+        """`on_lost` is called once, unless `stop` came first: with None at the end of the stream, or with what broke it."""
+        self._loop = loop
+        self._link = link
+        self._session = session
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._generation = session.generation
+        self._fd = link.fileno()
+        self._writing = False
+        self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to read; what the handshake's last chunk brought along is handled first."""
+        self._loop.add_reader(self._fd, self._readable)
+        self._arm()
+        self.pump()
+
+    def stop(self) -> None:
+        """Let go of the link and close it. Nothing is called back any more."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._link.close()
+
+    def wake(self) -> None:
+        """The application queued something: flush soon, once for all that this turn of the loop brings."""
+        if not self._flush_due and not self._stopped:
+            self._flush_due = True
+            self._loop.call_soon(self.pump)
+
+    def pump(self) -> None:
+        """Drain events and flush until neither moves."""
+        self._flush_due = False
+        session, on_event = self._session, self._on_event
+        while not self._stopped:
+            event = session.next_event()
+            if event is not None:
+                on_event(event)
+                if type(event) is Failed or type(event) is Silent:
+                    self._end(event.error if isinstance(event, Failed) else TimeoutError("the peer fell silent"))
+                continue
+            if not self._flush():
+                return
+
+    def _end(self, error: Exception) -> None:
+        """The connection is of no more use: last words, then let go."""
+        if not self._stopped:
+            self._flush()
+        self._lose(error)
+
+    def _readable(self) -> None:
+        try:
+            data = self._link.recv()
+        except OSError as error:
+            self._lose(error)
+            return
+        if data is None:
+            return
+        if not data:
+            self._lose(None)
+            return
+        self._session.receive_data(self._generation, data, self._loop.time())
+        self.pump()
+
+    def _flush(self) -> bool:
+        """Write what goes now. True when there may be new events (a queue got room)."""
+        if self._writing:
+            return False
+        session, link = self._session, self._link
+        moved = False
+        try:
+            while True:
+                buffers = session.data_to_send(session.limits.unsent_max)
+                if not buffers:
+                    if not link.flush():
+                        self._wait_writable()
+                    return moved
+                count = link.send(buffers)
+                if not count:
+                    self._wait_writable()
+                    return moved
+                session.sent(count)
+                moved = True
+        except OSError as error:
+            self._lose(error)
+            return False
+
+    def _wait_writable(self) -> None:
+        self._writing = True
+        self._loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        self._writing = False
+        self._loop.remove_writer(self._fd)
+        self.pump()
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._stopped:
+            return
+        self.stop()
+        if isinstance(error, RemoteProtocolError):
+            error = RemoteProtocolError(error.code, error.detail)  # without the frames that its traceback keeps alive
+        self._on_lost(error)
+
+    def _arm(self) -> None:
+        """One timer a connection: it is not moved with each byte, it looks again when it fires."""
+        due = self._session.next_timeout()
+        if due is not None and not self._stopped:
+            self._timer = self._loop.call_at(max(due, self._loop.time() + 0.001), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._session.handle_timeout(self._loop.time())
+        self.pump()
+        if self._timer is None:
+            self._arm()

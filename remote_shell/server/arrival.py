@@ -1,0 +1,224 @@
+"""An arrival: one connection from accept to login.
+
+The table of what it may say holds one entry at each step (`wire.handshake`); everything else gets the same refusal, byte for
+byte, after the same time since accept. No TLS object exists before the peer's first byte. Nothing here starts a command, or
+keeps state for a stranger beyond its own connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from remote_shell import __version__
+from remote_shell.errors import RemoteProtocolError
+from remote_shell.link import Link, PlainLink, TlsLink
+from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
+from remote_shell.server.context import Context
+from remote_shell.server.sessions import Sessions
+from remote_shell.wire.events import Failed, LoginAsked
+from remote_shell.wire.handshake import NONCE_SIZE, ServerHandshake
+from remote_shell.wire.messages import Hello, Welcome
+
+log = logging.getLogger("remote_shell.server")
+
+_UCRED = struct.Struct("3i")
+
+
+class Arrival:
+    """A stranger's connection."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: str,
+        *,
+        context: Context,
+        tls: Any,
+        key_hash: bytes,
+        authenticator: Authenticator,
+        sessions: Sessions,
+        on_leave: Callable[[], None],
+    ) -> None:
+        """`tls` is the server's SSLContext, or None. `on_leave` is called once, when this is no stranger any more."""
+        sock.setblocking(False)
+        self._sock = sock
+        self._peer = peer  # for the log
+        self._context = context
+        self._tls = tls
+        self._key_hash = key_hash
+        self._authenticator = authenticator
+        self._sessions = sessions
+        self._on_leave = on_leave
+        self._link: Link | None = None
+        self._handshake: ServerHandshake | None = None
+        self._left = False
+        self._refused = False
+        loop = context.loop
+        self._accepted_at = loop.time()
+        self._timer = loop.call_later(context.limits.login_time, self._too_slow)
+        loop.add_reader(sock.fileno(), self._readable)
+
+    def leave(self) -> None:
+        """Close without a word: evicted, too slow, or the server ends."""
+        self._depart()
+        if self._link is not None:
+            self._link.close()
+        self._sock.close()
+
+    def _depart(self) -> None:
+        if self._left:
+            return
+        self._left = True
+        self._timer.cancel()
+        if self._sock.fileno() >= 0:
+            self._context.loop.remove_reader(self._sock.fileno())
+        self._on_leave()
+
+    def _too_slow(self) -> None:
+        log.info("%s: no login within %.0f s", self._peer, self._context.limits.login_time)
+        self.leave()
+
+    def _readable(self) -> None:
+        try:
+            self._read()
+        except OSError as error:  # ssl.SSLError too
+            log.info("%s: %s", self._peer, error)
+            self.leave()
+
+    def _read(self) -> None:
+        link = self._link
+        if link is None:
+            link = self._make_link()
+        if isinstance(link, TlsLink) and not link.established and not link.handshake():
+            return
+        handshake = self._handshake
+        if handshake is None:
+            handshake = self._handshake = self._greet(link)
+        data = link.recv()
+        if data is None:
+            return
+        if not data:
+            self.leave()
+            return
+        handshake.receive_data(data)
+        while not self._left and not self._refused:
+            event = handshake.next_event()
+            if event is None:
+                if handshake.decoder.buffered > self._context.limits.frame_max_before_login + 9:
+                    self._refuse("more bytes than a login needs")
+                break
+            if isinstance(event, Failed):
+                self._refuse(str(event.error))
+            elif isinstance(event, LoginAsked):
+                self._judge(link, handshake)
+        if not self._left and not self._refused:
+            self._say(link, handshake)
+
+    def _make_link(self) -> Link:
+        limits = self._context.limits
+        if self._tls is None:
+            self._link = PlainLink(self._sock, limits.unsent_max)
+        else:
+            self._link = TlsLink(self._sock, limits.unsent_max, self._tls, server_side=True)
+        return self._link
+
+    def _greet(self, link: Link) -> ServerHandshake:
+        limits = self._context.limits
+        hello = Hello(
+            software=f"remote_shell {__version__}",
+            nonce=base64.b64encode(os.urandom(NONCE_SIZE)).decode(),
+            frame_max=limits.frame_max,
+            window=limits.window,
+            unacked_bytes_max=limits.unacked_bytes_max,
+            unacked_frames_max=limits.unacked_frames_max,
+            prompt=True,
+            instance=self._context.instance,
+        )
+        return ServerHandshake(hello, link.transport, self._key_hash if link.transport == "tls" else b"", limits)
+
+    def _say(self, link: Link, handshake: ServerHandshake) -> None:
+        """A handshake's two small messages always fit the socket's empty buffer; a peer that made them not fit goes."""
+        data = handshake.data_to_send()
+        if data and (link.send([data]) != len(data) or not link.flush()):
+            self.leave()
+
+    def _judge(self, link: Link, handshake: ServerHandshake) -> None:
+        try:
+            login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link))
+            self._welcome(link, handshake, login)
+        except LoginRefusedError as error:
+            self._refuse(str(error))
+
+    def _welcome(self, link: Link, handshake: ServerHandshake, login: Login) -> None:
+        auth, peer, context = handshake.auth, handshake.peer, self._context
+        assert auth is not None and peer is not None, "the handshake is complete"
+        session = self._sessions.resume(auth.session, login.principal) if auth.session else None
+        resumed = session is not None
+        if session is None:
+            grace = None if auth.grace_ms is None else auth.grace_ms / 1000
+            session = self._sessions.create(login.principal, grace)
+        if session is None:
+            raise LoginRefusedError(f"{login.principal} has too many sessions")
+        handshake.welcome(
+            Welcome(
+                session=session.ident,
+                resumed=resumed,
+                received=session.core.received,
+                principal=login.principal,
+                account=context.account.pw_name,
+                host=socket.gethostname()[:64],
+                grace_ms=int(session.grace * 1000),
+                proof=None if login.proof is None else base64.b64encode(login.proof).decode(),
+            )
+        )
+        self._say(link, handshake)
+        if self._left:
+            session.end(0)
+            return
+        log.info(
+            "%s: %s %s, session %s…",
+            self._peer,
+            login.principal,
+            "resumed" if resumed else "logged in",
+            session.ident[:6],
+        )
+        self._depart()
+        try:
+            session.attach(link, handshake.decoder, peer, auth.received if resumed else 0)
+        except RemoteProtocolError as error:
+            log.warning("%s: %s: %s", self._peer, login.principal, error)
+            link.close()
+            session.end(context.limits.kill_grace)
+
+    def _peer_uid(self, link: Link) -> int | None:
+        if link.transport != "unix":
+            return None
+        credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        uid: int = _UCRED.unpack(credentials)[1]
+        return uid
+
+    def _refuse(self, reason: str) -> None:
+        """Tell the log why and the peer nothing, and that only when every refusal is told."""
+        log.warning("%s: refused: %s", self._peer, reason)
+        self._refused = True
+        loop = self._context.loop
+        loop.remove_reader(self._sock.fileno())  # a stranger whose verdict is out is not listened to
+        self._timer.cancel()
+        self._timer = loop.call_at(self._accepted_at + self._context.limits.refusal_time, self._tell_refusal)
+
+    def _tell_refusal(self) -> None:
+        link, handshake = self._link, self._handshake
+        if link is not None and handshake is not None:
+            handshake.data_to_send()  # nothing that was due before the refusal is said
+            handshake.deny()
+            try:
+                self._say(link, handshake)
+            except OSError as error:
+                log.info("%s: %s", self._peer, error)
+        self.leave()

@@ -1,0 +1,51 @@
+"""What all requests of a server share: its account, its settings, its claims."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+
+from remote_shell.config.server import ServerConfig
+from remote_shell.process.environment import base_environment
+from remote_shell.server.claims import Claims
+from remote_shell.wire.messages import Open, Pair, from_system
+
+
+class Context:
+    """One life of a server."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, config: ServerConfig) -> None:
+        self.loop = loop
+        self.config = config
+        self.limits = config.effective_limits
+        self.account = pwd.getpwuid(os.geteuid())
+        self.home = os.fsencode(self.account.pw_dir)
+        self.shell = os.fsencode(config.shell or self.account.pw_shell or "/bin/sh")
+        self.claims = Claims(self.limits)
+        self.instance = secrets.token_hex(8)  # told in `hello`; ids are forgotten with it
+        self.draining = False
+        self._started = 0
+
+    def next_token(self) -> str:
+        """A name for one start of a process, unlike any other of this machine's."""
+        self._started += 1
+        return f"{self.instance}-{self._started}"
+
+    def environment(self, message: Open) -> dict[bytes, bytes]:
+        """What the command sees: exactly `env`, or the clean base with what was offered and added. Raises RemoteProtocolError."""
+        if message.env is not None:
+            return _pairs(message.env)
+        base = base_environment(self.account, self.config.path, _pairs(message.env_offer))
+        base[b"SHELL"] = self.shell
+        base.update(_pairs(message.env_add))
+        return base
+
+    def directory(self, message: Open) -> bytes:
+        """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError."""
+        return self.home if message.cwd is None else os.path.join(self.home, from_system(message.cwd))
+
+
+def _pairs(pairs: list[Pair] | None) -> dict[bytes, bytes]:
+    return {from_system(name): from_system(value) for name, value in pairs or ()}

@@ -1,0 +1,53 @@
+"""What a session needs of a request, and what a request may use of its channel."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from remote_shell.wire.messages import Message
+
+
+class Request(Protocol):
+    """One running request. Called by its session; never after `Channel.finish`."""
+
+    def data(self, data: bytes) -> None:
+        """Bytes for its stdin; credit is given back by `ServerChannel.consumed`."""
+
+    def input_end(self) -> None:
+        """No more stdin."""
+
+    def message(self, message: Message) -> None:
+        """A message on its channel."""
+
+    def writable(self) -> None:
+        """The channel's queue has room again."""
+
+    def kill(self, grace: float) -> None:
+        """End the whole tree: TERM now, KILL after `grace` seconds. Its end is still reported."""
+
+
+class ServerChannel(Protocol):
+    """The session's side of one channel, as a request uses it."""
+
+    principal: str
+
+    def send(self, message: Message) -> None:
+        """Queue a message."""
+
+    def send_data(self, stream: int, data: bytes) -> bool:
+        """Queue output. False: pause until `Request.writable`."""
+
+    def consumed(self, count: int) -> None:
+        """The command took `count` bytes of its stdin."""
+
+    def reject(self, code: str, detail: str) -> None:
+        """Nothing was started: say so and finish."""
+
+    def finish(self) -> None:
+        """Everything was said: `close`, and forget the request."""
+
+
+def reason(error: Exception) -> str:
+    """An error's text as `rejected` carries it: without the number that Python puts before an OSError's."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.encode("utf-8", "replace").decode()[:1000]

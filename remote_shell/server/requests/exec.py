@@ -1,0 +1,192 @@
+"""request=exec: one command, its streams and its end. At most once per id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from remote_shell.errors import CommandError, RemoteProtocolError
+from remote_shell.process.base import Exit as ProcessExit
+from remote_shell.process.pipes import PipeProcess
+from remote_shell.server.claims import Claim
+from remote_shell.server.context import Context
+from remote_shell.server.requests.base import Request, ServerChannel, reason
+from remote_shell.wire.frames import STDERR, STDOUT
+from remote_shell.wire.messages import Eof, Exit, Message, Open, Opened, Signal, from_system, to_system
+
+
+def start_exec(context: Context, channel: ServerChannel, message: Open) -> Request | None:
+    """Start the command, or say why not."""
+    if (message.argv is None) == (message.line is None) or message.argv == []:
+        channel.reject("bad_request", "exec takes argv or line, and not both")
+        return None
+    verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
+    if verdict == "again":
+        return TellAgain(channel, claim)
+    if verdict != "new":
+        text = {
+            "id_conflict": "another command ran under this id",
+            "id_burnt": "this id was asked about before it came",
+        }
+        channel.reject(verdict, text[verdict])
+        return None
+    try:
+        return Exec(context, channel, message, claim)
+    except (CommandError, RemoteProtocolError) as error:
+        context.claims.release(channel.principal, message.id)
+        channel.reject(error.code, reason(error))
+        return None
+
+
+class TellAgain:
+    """The id ran before: only its end is told, its output was not kept."""
+
+    def __init__(self, channel: ServerChannel, claim: Claim) -> None:
+        self._channel = channel
+        channel.send(Opened(again=True))
+        claim.when_ended(self._ended)
+
+    def _ended(self, how: Exit) -> None:
+        self._channel.send(how)
+        self._channel.finish()
+
+    def data(self, data: bytes) -> None:
+        """Nobody reads it."""
+        self._channel.consumed(len(data))
+
+    def input_end(self) -> None:
+        """Nothing to end."""
+
+    def message(self, message: Message) -> None:
+        """Signals are for who started it."""
+
+    def writable(self) -> None:
+        """Nothing waits."""
+
+    def kill(self, grace: float) -> None:
+        """It belongs to who started it."""
+        self._channel.finish()
+
+
+class Exec:
+    """A running command; the sink of its process."""
+
+    def __init__(self, context: Context, channel: ServerChannel, message: Open, claim: Claim) -> None:
+        """Raises CommandError or RemoteProtocolError: nothing was started."""
+        self._channel = channel
+        self._claim = claim
+        self._loop = context.loop
+        self._grace = context.limits.kill_grace
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
+        self._unsaid: list[int] = []  # streams whose end is to be told
+        self._exited = False
+        self._finished = False
+        line = message.line
+        argv = (
+            [context.shell, b"-c", from_system(line)]
+            if line is not None
+            else [from_system(word) for word in message.argv or ()]
+        )
+        cwd = context.directory(message)
+        self._process = PipeProcess.start(
+            argv,
+            cwd=cwd,
+            env=context.environment(message),
+            command_id=context.next_token() if message.env is None else None,
+            sink=self,
+            loop=context.loop,
+            limits=context.limits,
+            stdin=message.stdin,
+            merge_stderr=message.merge_stderr,
+        )
+        self._started_at = context.loop.time()
+        channel.send(
+            Opened(
+                pid=self._process.pid, cwd=to_system(os.path.normpath(cwd)), started_at_ms=time.time_ns() // 1_000_000
+            )
+        )
+        if message.timeout_ms is not None:
+            self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
+
+    # --- from the session
+
+    def data(self, data: bytes) -> None:
+        """Bytes for stdin."""
+        self._process.write_stdin(data)
+
+    def input_end(self) -> None:
+        """No more stdin."""
+        self._process.close_stdin()
+
+    def message(self, message: Message) -> None:
+        """Only signals concern a command without a terminal."""
+        if isinstance(message, Signal) and not self._exited:
+            try:
+                self._process.signal(message.signal)
+            except CommandError as error:
+                raise RemoteProtocolError("bad_message", str(error)) from None
+
+    def writable(self) -> None:
+        """Read on."""
+        self._process.resume_output()
+
+    def kill(self, grace: float) -> None:
+        """Nobody wants it any more."""
+        self._process.kill(grace)
+        if self._exited:
+            self._end()  # those that held its pipes are ended, but nobody waits for them
+
+    # --- from the process
+
+    def on_output(self, stream: int, data: bytes) -> None:
+        """The command, or who inherited its pipes, wrote."""
+        if not self._channel.send_data(stream, data):
+            self._process.pause_output()
+
+    def on_output_end(self, stream: int) -> None:
+        """Nobody holds the pipe any more."""
+        self._streams.discard(stream)
+        if self._exited and not self._streams:
+            self._end()  # `close` ends the streams too
+            return
+        if not self._unsaid:
+            self._loop.call_soon(self._say_ends)  # most often the exit is seen in this turn, and `close` says it all
+        self._unsaid.append(stream)
+
+    def on_exit(self, exit: ProcessExit) -> None:
+        """The command itself ended, and all that it wrote was passed on."""
+        self._exited = True
+        if self._timer is not None:
+            self._timer.cancel()
+        how = Exit(
+            status=exit.status,
+            signal=exit.signal,
+            timed_out=self._timed_out,
+            duration_us=int((self._loop.time() - self._started_at) * 1_000_000),
+        )
+        self._channel.send(how)
+        self._claim.end(how, self._loop.time())
+        if not self._streams:
+            self._end()
+
+    def on_stdin(self, count: int) -> None:
+        """The command took so much of its stdin."""
+        self._channel.consumed(count)
+
+    def _say_ends(self) -> None:
+        unsaid, self._unsaid = self._unsaid, []
+        if not self._finished:
+            for stream in unsaid:
+                self._channel.send(Eof(stream=stream))
+
+    def _end(self) -> None:
+        self._finished = True
+        self._process.close()
+        self._channel.finish()
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._process.kill(self._grace)

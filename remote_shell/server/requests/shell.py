@@ -1,0 +1,178 @@
+"""request=shell: a live shell, which keeps directory, variables and functions between commands."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from remote_shell.errors import CommandError, RemoteProtocolError
+from remote_shell.process.base import Exit as ProcessExit
+from remote_shell.process.shell import Done as ShellDone
+from remote_shell.process.shell import LiveShell
+from remote_shell.server.claims import Claim
+from remote_shell.server.context import Context
+from remote_shell.server.requests.base import Request, ServerChannel, reason
+from remote_shell.wire.frames import STDERR, STDOUT
+from remote_shell.wire.messages import (
+    Command,
+    Done,
+    Eof,
+    Exit,
+    InputEnd,
+    Message,
+    Open,
+    Opened,
+    Signal,
+    from_system,
+    to_system,
+)
+
+
+def start_shell(context: Context, channel: ServerChannel, message: Open) -> Request | None:
+    """Start a live shell, or say why not."""
+    if message.argv is not None or message.line is not None:
+        channel.reject("bad_request", "a shell takes commands, not argv or line")
+        return None
+    verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
+    if verdict != "new":
+        channel.reject("id_burnt" if verdict == "id_burnt" else "id_conflict", "a shell's id is used once")
+        return None
+    try:
+        return Shell(context, channel, message, claim)
+    except (CommandError, RemoteProtocolError) as error:
+        context.claims.release(channel.principal, message.id)
+        channel.reject(error.code, reason(error))
+        return None
+
+
+class Shell:
+    """A running live shell; the sink of its process."""
+
+    def __init__(self, context: Context, channel: ServerChannel, message: Open, claim: Claim) -> None:
+        """Raises CommandError or RemoteProtocolError: nothing was started."""
+        self._channel = channel
+        self._claim = claim
+        self._loop = context.loop
+        self._streams = {STDOUT, STDERR}
+        self._exited = False
+        self._number = 0  # of the last `command` that arrived
+        self._done = 0  # of the last one that ended
+        self._input = 0  # whose input the data is
+        self._early: dict[int, str] = {}  # signals that overtook their command; at most a handful
+        cwd = context.directory(message)
+        self._started_at = context.loop.time()
+        self._shell = LiveShell.start(
+            cwd=cwd,
+            env=context.environment(message),
+            command_id=context.next_token() if message.env is None else None,
+            sink=self,
+            loop=context.loop,
+            limits=context.limits,
+        )
+        channel.send(
+            Opened(pid=self._shell.pid, cwd=to_system(os.path.normpath(cwd)), started_at_ms=time.time_ns() // 1_000_000)
+        )
+
+    # --- from the session
+
+    def data(self, data: bytes) -> None:
+        """Input of the command whose `command` message came last, unless it ended already."""
+        if self._input > self._done and not self._exited:
+            self._shell.write_stdin(data)
+        else:
+            self._channel.consumed(len(data))
+
+    def input_end(self) -> None:
+        """The client will send neither input nor commands: the shell may go when it is done."""
+        self._shell.close()
+
+    def message(self, message: Message) -> None:
+        """Commands, the end of their input, signals."""
+        if isinstance(message, Command):
+            self._run(message)
+        elif isinstance(message, InputEnd):
+            if message.number == self._input and message.number > self._done:
+                self._shell.close_stdin()
+                self._input = 0
+        elif isinstance(message, Signal):
+            number = self._number if message.command is None else message.command
+            if number > self._number and len(self._early) < 16:
+                self._early[number] = message.signal
+            elif number > self._done:
+                self._signal(number, message.signal)
+
+    def writable(self) -> None:
+        """Read on."""
+        self._shell.resume_output()
+
+    def kill(self, grace: float) -> None:
+        """Nobody wants it any more."""
+        if self._exited:
+            self._end()
+        else:
+            self._shell.kill(grace)
+
+    def _run(self, command: Command) -> None:
+        if command.number != self._number + 1:
+            raise RemoteProtocolError("bad_message", f"command {command.number} after {self._number}")
+        self._number = command.number
+        self._input = command.number if command.stdin else 0
+        timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
+        self._shell.run(command.number, from_system(command.line), stdin=command.stdin, timeout=timeout)
+        early = self._early.pop(command.number, None)
+        if early is not None:
+            self._signal(command.number, early)
+
+    def _signal(self, number: int, name: str) -> None:
+        try:
+            self._shell.signal(number, name)
+        except CommandError as error:
+            raise RemoteProtocolError("bad_message", str(error)) from None
+
+    # --- from the process
+
+    def on_output(self, stream: int, data: bytes) -> None:
+        """The shell or something in it wrote."""
+        if not self._channel.send_data(stream, data):
+            self._shell.pause_output()
+
+    def on_output_end(self, stream: int) -> None:
+        """Nobody holds the pipe any more."""
+        self._streams.discard(stream)
+        if not self._exited or self._streams:
+            self._channel.send(Eof(stream=stream))
+        else:
+            self._end()
+
+    def on_done(self, done: ShellDone) -> None:
+        """A command ended."""
+        self._done = done.number
+        self._channel.send(
+            Done(
+                number=done.number,
+                status=done.status,
+                signal=done.signal,
+                cwd=to_system(done.cwd),
+                duration_us=int(done.duration * 1_000_000),
+                timed_out=done.timed_out,
+                shell=done.shell,
+            )
+        )
+
+    def on_exit(self, exit: ProcessExit) -> None:
+        """The shell itself ended."""
+        self._exited = True
+        duration = int((self._loop.time() - self._started_at) * 1_000_000)
+        how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
+        self._channel.send(how)
+        self._claim.end(how, self._loop.time())
+        if not self._streams:
+            self._end()
+
+    def on_stdin(self, count: int) -> None:
+        """The command took so much of its input."""
+        self._channel.consumed(count)
+
+    def _end(self) -> None:
+        self._shell.close()
+        self._channel.finish()

@@ -1,0 +1,333 @@
+"""The server: listeners, the accept loop, and the order in which everything ends.
+
+We accept ourselves and admit before TLS: asyncio's own server allots 256 KiB to each TLS connection before the peer said a word. A
+full descriptor table pauses accepting, it does not end it. Neighbours: `strangers` has the places, `arrival` the logins,
+`sessions` the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from remote_shell.config.paths import default_socket, shown
+from remote_shell.config.server import ServerConfig
+from remote_shell.config.targets import Target
+from remote_shell.errors import ConfigError, ConnectError
+from remote_shell.identity.server_identity import ServerIdentity
+from remote_shell.process.children import OrphanReaper
+from remote_shell.process.prepare import prepare_process
+from remote_shell.server.arrival import Arrival
+from remote_shell.server.auth import Authenticator
+from remote_shell.server.context import Context
+from remote_shell.server.sessions import Sessions
+from remote_shell.server.strangers import Strangers, source_of
+
+log = logging.getLogger("remote_shell.server")
+
+BACKLOG = 1024
+ACCEPTS_A_TURN = 64  # so that a flood of connections never keeps the sessions waiting
+PAUSE = 0.5  # seconds without accepting when descriptors ran out
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Server:
+    """A server on a running loop. `start`, and later `drain` or `close`."""
+
+    def __init__(self, config: ServerConfig, identity: ServerIdentity | None = None) -> None:
+        self.config = config
+        self._identity = identity
+        self._listeners: list[tuple[socket.socket, Target]] = []
+        self._tls: Any = None
+        self._key_hash = b""
+        self._strangers = Strangers(config.effective_limits)
+        self._arrivals: set[Arrival] = set()
+        self._context: Context | None = None
+        self._sessions: Sessions | None = None
+        self._reaper: OrphanReaper | None = None
+        self._authenticator: Authenticator | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The identity that TLS clients pin, "SHA256:…"; None where nothing listens on TLS."""
+        return None if self._identity is None else self._identity.fingerprint
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, with the ports that "any" became."""
+        return [str(target) for _, target in self._listeners]
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions. Only after `start`."""
+        assert self._sessions is not None, "not started"
+        return self._sessions
+
+    async def start(self) -> None:
+        """Listen. Raises ConnectError (port in use, no permission) and ConfigError."""
+        loop = asyncio.get_running_loop()
+        prepare_process()
+        self._context = Context(loop, self.config)
+        self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
+        self._reaper.start()
+        self._sessions = Sessions(self._context)
+        self.reload(self.config)
+        targets = self.config.listen or (
+            Target("unix", path=default_socket()),
+            Target("tls", host="127.0.0.1", port=8822),
+        )
+        if any(target.kind == "tls" for target in targets):
+            if self._identity is None:
+                self._identity = ServerIdentity.load()
+            self._tls = self._identity.server_context()
+            self._key_hash = self._identity.key_hash
+        try:
+            for target in targets:
+                self._listen(target)
+        except BaseException:
+            self._stop_listening()
+            raise
+        for sock, target in self._listeners:
+            loop.add_reader(sock.fileno(), self._accept, sock, target)
+
+    def reload(self, config: ServerConfig) -> None:
+        """Who may log in, read anew. Listeners and limits stay until the next start."""
+        assert self._context is not None, "not started"
+        account = self._context.account.pw_name
+        self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
+
+    async def drain(self) -> None:
+        """TERM: take no one new, let running commands end for `drain_time`, then end them."""
+        assert self._context is not None and self._sessions is not None, "not started"
+        self._context.draining = True
+        self._stop_listening()
+        limits = self._context.limits
+        deadline = self._context.loop.time() + limits.drain_time
+        while self._let_idle_go() and self._context.loop.time() < deadline:  # noqa: ASYNC110  # rare, bounded, simple
+            await asyncio.sleep(0.02)
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """End everything: trees are killed within `grace` seconds (default `kill_grace`), sessions are told."""
+        assert self._context is not None and self._sessions is not None, "not started"
+        self._context.draining = True
+        self._stop_listening()
+        limits, loop = self._context.limits, self._context.loop
+        grace = limits.kill_grace if grace is None else grace
+        sessions = self._sessions.all()
+        for session in sessions:
+            session.kill_commands(grace)
+        deadline = loop.time() + grace + 1
+        while any(session.running for session in sessions) and loop.time() < deadline:
+            self._let_idle_go()
+            await asyncio.sleep(0.02)
+        for session in sessions:
+            session.let_go("shutting_down")
+            session.end(0)
+        if self._reaper is not None:
+            self._reaper.stop()
+
+    def _let_idle_go(self) -> bool:
+        """End the sessions that run nothing. True while some run something."""
+        busy = False
+        for session in self.sessions.all():
+            if session.running:
+                busy = True
+            else:
+                session.let_go("shutting_down")
+                session.end(0)
+        return busy
+
+    # --- listening
+
+    def _listen(self, target: Target) -> None:
+        try:
+            if target.kind == "unix":
+                self._listeners.append((_unix_listener(target.path), target))
+                return
+            family, address = _resolve(target)
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(address)
+                sock.listen(BACKLOG)
+            except BaseException:
+                sock.close()
+                raise
+            port = sock.getsockname()[1]
+            self._listeners.append((sock, Target(target.kind, host=target.host, port=port)))
+        except OSError as error:
+            raise ConnectError(_bind_text(target, error)) from None
+
+    def _stop_listening(self) -> None:
+        loop = None if self._context is None else self._context.loop
+        listeners, self._listeners = self._listeners, []
+        for sock, target in listeners:
+            if loop is not None:
+                loop.remove_reader(sock.fileno())
+            sock.close()
+            if target.kind == "unix":
+                try:
+                    os.unlink(target.path)
+                except OSError:
+                    log.info("%s: already gone", shown(target.path))
+        for arrival in list(self._arrivals):
+            arrival.leave()
+
+    def _accept(self, listener: socket.socket, target: Target) -> None:
+        assert self._context is not None, "not started"
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    log.warning("accept on %s: %s", target, error)
+                    return
+                log.error("accept on %s: %s; next try in %.1f s", target, error.strerror, PAUSE)
+                self._context.loop.remove_reader(listener.fileno())
+                self._context.loop.call_later(PAUSE, self._accept_again, listener, target)
+                return
+            self._admit(sock, address, target)
+
+    def _accept_again(self, listener: socket.socket, target: Target) -> None:
+        assert self._context is not None, "not started"
+        if listener.fileno() >= 0:
+            self._context.loop.add_reader(listener.fileno(), self._accept, listener, target)
+
+    def _admit(self, sock: socket.socket, address: object, target: Target) -> None:
+        assert self._context is not None and self._sessions is not None and self._authenticator is not None
+        source, place = source_of(address), 0
+        peer = f"{target.kind} {source}"
+        if isinstance(address, tuple):
+            peer = f"{target.kind} {address[0]}:{address[1]}"
+
+        def left() -> None:
+            # place 0 is nobody's: a newcomer that is evicted at once has given its place back already
+            self._arrivals.discard(arrival)
+            self._strangers.leave(source, place)
+
+        def evict() -> None:
+            log.info("%s: gave its place to a newcomer", peer)
+            arrival.leave()
+
+        arrival = Arrival(
+            sock,
+            peer,
+            context=self._context,
+            tls=self._tls if target.kind == "tls" else None,
+            key_hash=self._key_hash,
+            authenticator=self._authenticator,
+            sessions=self._sessions,
+            on_leave=left,
+        )
+        self._arrivals.add(arrival)
+        place = self._strangers.admit(source, evict, self._context.loop.time())
+
+
+async def serve(
+    config: ServerConfig,
+    *,
+    ready: Callable[[Mapping[str, object]], None] = lambda facts: None,
+    reload: Callable[[], ServerConfig] | None = None,
+) -> None:
+    """Serve until TERM or INT, which drain; a second one ends at once. HUP calls `reload` for who may log in.
+
+    `ready` is told once every listener accepts. Raises what `Server.start` raises.
+    """
+    loop = asyncio.get_running_loop()
+    server = Server(config)
+    asked_to_end: asyncio.Queue[None] = asyncio.Queue()
+
+    def read_again() -> None:
+        if reload is not None:
+            try:
+                server.reload(reload())
+                log.info("settings read again")
+            except ConfigError as error:
+                log.error("settings stay as they were: %s", error)
+
+    await server.start()
+    # after start: prepare_process has set the dispositions that commands inherit
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_end.put_nowait, None)
+    loop.add_signal_handler(signal.SIGHUP, read_again)
+    ready(
+        {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
+    )
+    await asked_to_end.get()
+    log.info("draining")
+    draining = asyncio.create_task(server.drain())
+    second = asyncio.create_task(asked_to_end.get())
+    await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        draining.cancel()
+        await server.close(0.0)
+    second.cancel()
+    await asyncio.gather(draining, second, return_exceptions=True)
+    log.info("ended")
+
+
+def _resolve(target: Target) -> tuple[socket.AddressFamily, Any]:
+    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return found[0][0], found[0][4]
+
+
+def _unix_listener(path: str) -> socket.socket:
+    folder = os.path.dirname(os.path.abspath(path))
+    info = os.stat(folder)
+    if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
+        raise ConfigError(
+            f"unix:{shown(path)}: its folder must be yours alone: chmod 700 {shown(folder)}, or choose another"
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        _remove_stale(path)
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """A socket file that nobody listens on is left over from a server that was killed."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
+def _bind_text(target: Target, error: OSError) -> str:
+    where = str(target)
+    if isinstance(error, socket.gaierror):
+        return f"{where}: {error.strerror}: not an address of this machine"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: address in use: another server listens there; stop it or choose another port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{where}: permission denied: ports below 1024 are root's, and a socket's folder must be writable; choose another"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: not an address of this machine; `ip addr` lists them"
+    if error.errno == errno.ENOENT:
+        return f"{where}: no such folder; make it: mkdir -m 700 {shown(os.path.dirname(target.path))}"
+    return f"{where}: {error.strerror or error}"

@@ -1,0 +1,263 @@
+"""Sessions: what survives connections. A session belongs to a principal; its commands live as long as it does.
+
+A lost link (FIN, RST, silence) starts the grace; a resume within it goes on where both sides were; its end, or `bye`, ends every command.
+Expiry and resume are decided here in one step each, never half. Neighbours: `requests` run the commands, `aio.driver` moves the
+bytes, `arrival` brings those who logged in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+from remote_shell.aio.driver import Driver
+from remote_shell.errors import LocalProtocolError, RemoteProtocolError
+from remote_shell.link import Link
+from remote_shell.server.context import Context
+from remote_shell.server.requests.base import Request
+from remote_shell.server.requests.exec import start_exec
+from remote_shell.server.requests.query import start_query
+from remote_shell.server.requests.shell import start_shell
+from remote_shell.wire.channel import Role
+from remote_shell.wire.events import (
+    ChannelClosed,
+    ChannelOpened,
+    DataReceived,
+    Disconnected,
+    EndReceived,
+    Event,
+    Failed,
+    MessageReceived,
+    Writable,
+)
+from remote_shell.wire.frames import FrameDecoder
+from remote_shell.wire.messages import Close, Hello, Message, Open, Rejected
+from remote_shell.wire.session import Session
+
+log = logging.getLogger("remote_shell.server")
+
+REQUESTS = {"exec": start_exec, "shell": start_shell, "query": start_query}
+
+
+class Channel:
+    """The session's side of one channel, for a request."""
+
+    __slots__ = ("_ident", "_session", "principal")
+
+    def __init__(self, session: ServerSession, ident: int) -> None:
+        self._session = session
+        self._ident = ident
+        self.principal = session.principal
+
+    def send(self, message: Message) -> None:
+        """Queue a message."""
+        self._session.core.send_message(self._ident, message)
+        self._session.wake()
+
+    def send_data(self, stream: int, data: bytes) -> bool:
+        """Queue output. False: pause."""
+        room = self._session.core.send_data(self._ident, stream, data)
+        self._session.wake()
+        return room
+
+    def consumed(self, count: int) -> None:
+        """The command took so much of its stdin."""
+        self._session.core.consumed(self._ident, count)
+        self._session.wake()
+
+    def reject(self, code: str, detail: str) -> None:
+        """Nothing was started."""
+        self.send(Rejected(code=code, detail=detail[:1000]))
+        self.finish()
+
+    def finish(self) -> None:
+        """Everything was said."""
+        self.send(Close())
+        self._session.forget(self._ident)
+
+
+class ServerSession:
+    """One client's session."""
+
+    def __init__(self, context: Context, principal: str, grace: float, on_end: Callable[[ServerSession], None]) -> None:
+        self.ident = secrets.token_urlsafe(16)
+        self.principal = principal
+        self.grace = grace
+        self.core = Session(Role.SERVER, context.limits)
+        self.ended = False
+        self._context = context
+        self._on_end = on_end
+        self._requests: dict[int, Request] = {}
+        self._driver: Driver | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> int:
+        """Commands that did not end."""
+        return len(self._requests)
+
+    def attach(self, link: Link, decoder: FrameDecoder, peer: Hello, received: int) -> None:
+        """Go on over this connection. Raises RemoteProtocolError (`bad_count`)."""
+        self.core.attach(decoder, peer, received, self._context.loop.time())
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self._driver = Driver(self._context.loop, link, self.core, on_event=self._handle, on_lost=self._lost)
+        self._driver.start()
+
+    def let_go(self, code: str) -> None:
+        """Tell the present connection why it ends, and leave it. What it had not decoded is discarded."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            self.core.disconnect(code)
+            driver.pump()
+            driver.stop()
+        self.core.detach()
+
+    def end(self, grace: float) -> None:
+        """No one will come back: end every command within `grace` seconds."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.let_go("session_ended")
+        for request in list(self._requests.values()):
+            request.kill(grace)
+        self._on_end(self)
+
+    def kill_commands(self, grace: float) -> None:
+        """End every command, but stay: their ends are still told."""
+        for request in list(self._requests.values()):
+            request.kill(grace)
+
+    def wake(self) -> None:
+        """Something was queued."""
+        if self._driver is not None:
+            self._driver.wake()
+
+    def forget(self, ident: int) -> None:
+        """A request said everything."""
+        self._requests.pop(ident, None)
+
+    # --- events of the core
+
+    def _handle(self, event: Event) -> None:
+        try:
+            if type(event) is DataReceived:
+                self._data(event)
+            elif type(event) is ChannelOpened:
+                self._open(event.channel, event.message)
+            elif type(event) is Disconnected:
+                self._disconnected(event)
+            elif type(event) is Failed:
+                log.warning("%s: protocol error %s", self.principal, event.error)
+                if event.ends_session:
+                    self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
+            else:
+                self._tell(event)
+        except RemoteProtocolError as error:  # what only a request could see to be wrong
+            log.warning("%s: protocol error %s", self.principal, error)
+            self.core.disconnect(error.code, error.detail)
+            self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
+
+    def _data(self, event: DataReceived) -> None:
+        request = self._requests.get(event.channel)
+        if request is not None:
+            request.data(event.data)
+        else:
+            self.core.consumed(event.channel, len(event.data))
+
+    def _tell(self, event: Event) -> None:
+        if not isinstance(event, (EndReceived, MessageReceived, Writable, ChannelClosed)):
+            return
+        request = self._requests.get(event.channel)
+        if request is None:
+            return
+        if isinstance(event, MessageReceived):
+            request.message(event.message)
+        elif isinstance(event, EndReceived):
+            request.input_end()
+        elif isinstance(event, Writable):
+            request.writable()
+        else:
+            request.kill(self._context.limits.kill_grace)  # the client closed: nobody wants it any more
+
+    def _open(self, ident: int, message: Open) -> None:
+        channel = Channel(self, ident)
+        if self._context.draining:
+            channel.reject("shutting_down", "the server is shutting down; start it again or use another")
+            return
+        try:
+            request = REQUESTS[message.request](self._context, channel, message)
+        except LocalProtocolError as error:
+            channel.reject("bad_request", str(error))
+            return
+        if request is not None and ident in self.core.channels and not self.core.channels[ident].outgoing.closed:
+            self._requests[ident] = request
+
+    def _disconnected(self, event: Disconnected) -> None:
+        limits = self._context.limits
+        if event.code == "bye":
+            self._context.loop.call_soon(self.end, limits.bye_kill_time / 2)
+
+    def _lost(self, error: Exception | None) -> None:
+        self._driver = None
+        self.core.detach()
+        if self.ended:
+            return
+        if self.grace <= 0:
+            self.end(self._context.limits.bye_kill_time / 2)
+            return
+        log.info("%s: link lost (%s), %d commands go on", self.principal, error or "end of stream", self.running)
+        self._expiry = self._context.loop.call_later(self.grace, self._expire)
+
+    def _expire(self) -> None:
+        log.info("%s: did not come back within %.0f s", self.principal, self.grace)
+        self.end(self._context.limits.kill_grace)
+
+
+class Sessions:
+    """All sessions of the server."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._sessions: dict[str, ServerSession] = {}
+        self._per_principal: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def all(self) -> list[ServerSession]:
+        """A copy of the list of sessions."""
+        return list(self._sessions.values())
+
+    def resume(self, ident: str, principal: str) -> ServerSession | None:
+        """That session, if it is this principal's and alive, free of its old connection."""
+        session = self._sessions.get(ident)
+        if session is None or session.ended or session.principal != principal:
+            return None
+        session.let_go("replaced")
+        return session
+
+    def create(self, principal: str, grace: float | None) -> ServerSession | None:
+        """A new session, or None above the limits."""
+        limits = self._context.limits
+        count = self._per_principal.get(principal, 0)
+        if len(self._sessions) >= limits.sessions_max or count >= limits.sessions_per_principal_max:
+            return None
+        grace = limits.grace if grace is None else min(grace, limits.grace_max)
+        session = ServerSession(self._context, principal, grace, self._forget)
+        self._sessions[session.ident] = session
+        self._per_principal[principal] = count + 1
+        return session
+
+    def _forget(self, session: ServerSession) -> None:
+        if self._sessions.pop(session.ident, None) is not None:
+            left = self._per_principal[session.principal] - 1
+            if left:
+                self._per_principal[session.principal] = left
+            else:
+                del self._per_principal[session.principal]

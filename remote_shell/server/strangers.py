@@ -1,0 +1,84 @@
+"""Strangers: connections before login. Admission, and who has to go when the places are full.
+
+The newest is never refused. When the places are full, the source (an IPv4 address, an IPv6 /64) with most arrivals in the last minute
+loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out.
+Counting is bounded: a table of sources in two halves of the window, the older half forgotten as time goes on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from remote_shell.limits import Limits
+
+
+def source_of(address: object) -> str:
+    """Who a peer counts as: its IPv4 address, its IPv6 /64, or "local" for a Unix socket."""
+    if not isinstance(address, tuple) or not address:
+        return "local"
+    try:
+        ip = ip_address(str(address[0]).split("%", 1)[0])
+    except ValueError:
+        return "local"
+    mapped = getattr(ip, "ipv4_mapped", None)
+    if mapped is not None:
+        return str(mapped)
+    if ip.version == 4:
+        return str(ip)
+    return (int(ip) >> 64).to_bytes(8, "big").hex()
+
+
+class Strangers:
+    """The places for connections before login."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places: dict[str, OrderedDict[int, Callable[[], None]]] = {}  # source -> its strangers, oldest first
+        self._count = 0
+        self._next = 0
+        self._recent: dict[str, int] = {}
+        self._older: dict[str, int] = {}
+        self._turned_at = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def admit(self, source: str, evict: Callable[[], None], now: float) -> int:
+        """Give a place to a newcomer; `evict` is called if it loses it. Returns the place's number for `leave`."""
+        self._count_arrival(source, now)
+        self._next += 1
+        place = self._next
+        self._places.setdefault(source, OrderedDict())[place] = evict
+        self._count += 1
+        if self._count > self._limits.strangers_max:
+            self._evict_one()
+        return place
+
+    def leave(self, source: str, place: int) -> None:
+        """A stranger logged in or went away. Safe to repeat."""
+        places = self._places.get(source)
+        if places is not None and places.pop(place, None) is not None:
+            self._count -= 1
+            if not places:
+                del self._places[source]
+
+    def _count_arrival(self, source: str, now: float) -> None:
+        half = self._limits.arrivals_window / 2
+        if now - self._turned_at >= half:
+            self._older = self._recent if now - self._turned_at < 2 * half else {}
+            self._recent = {}
+            self._turned_at = now
+        if source in self._recent or len(self._recent) < self._limits.arrivals_sources_max:
+            self._recent[source] = self._recent.get(source, 0) + 1
+
+    def _evict_one(self) -> None:
+        def arrivals(source: str) -> tuple[int, int]:
+            count = self._recent.get(source, 0) + self._older.get(source, 0)
+            return count, len(self._places[source])
+
+        noisiest = max(self._places, key=arrivals)
+        place, evict = next(iter(self._places[noisiest].items()))
+        self.leave(noisiest, place)
+        evict()

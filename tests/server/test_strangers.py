@@ -1,0 +1,67 @@
+"""Places before login: bounded, the newest always admitted, the noisiest source pays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.server.strangers import Strangers, source_of
+
+LIMITS = replace(DEFAULT_LIMITS, strangers_max=10)
+
+
+def test_a_source_is_an_ipv4_address_or_a_64() -> None:
+    assert source_of(("192.0.2.7", 4000)) == "192.0.2.7"
+    assert source_of(("::ffff:192.0.2.7", 4000, 0, 0)) == "192.0.2.7"
+    assert source_of(("2001:db8:1:2:3::4", 1, 0, 0)) == source_of(("2001:db8:1:2:ffff::", 2, 0, 0))
+    assert source_of(("2001:db8:1:2::1", 1, 0, 0)) != source_of(("2001:db8:1:3::1", 1, 0, 0))
+    assert source_of(("fe80::1%eth0", 1, 0, 2)) == source_of(("fe80::2", 1, 0, 2))
+    assert source_of("") == source_of(b"") == "local"
+
+
+def test_the_noisiest_source_loses_its_oldest() -> None:
+    strangers = Strangers(LIMITS)
+    evicted: list[str] = []
+    strangers.admit("honest", lambda: evicted.append("honest"), 0)
+    for number in range(30):
+        strangers.admit("noisy", lambda number=number: evicted.append(f"noisy {number}"), 1)  # type: ignore[misc]
+    assert len(strangers) == 10
+    assert evicted == [f"noisy {number}" for number in range(21)], "its own, oldest first, and nobody else's"
+
+
+def test_a_flood_from_many_sources_does_not_evict_who_comes_seldom() -> None:
+    strangers = Strangers(LIMITS)
+    evicted: list[str] = []
+    for turn in range(100):
+        for source in ("a", "b", "c"):
+            strangers.admit(source, lambda source=source: evicted.append(source), turn / 100)  # type: ignore[misc]
+        if turn == 50:
+            strangers.admit("honest", lambda: evicted.append("honest"), turn / 100)
+    assert "honest" not in evicted
+
+
+def test_arrivals_are_forgotten_after_a_minute() -> None:
+    strangers = Strangers(LIMITS)
+    evicted: list[str] = []
+    for _ in range(50):
+        strangers.leave("was noisy", strangers.admit("was noisy", lambda: None, 0))
+    strangers.admit("was noisy", lambda: evicted.append("was noisy"), 200)
+    for _ in range(12):
+        strangers.admit("is noisy", lambda: evicted.append("is noisy"), 200)
+    assert "was noisy" not in evicted
+
+
+def test_leaving_twice_is_one_place() -> None:
+    strangers = Strangers(LIMITS)
+    place = strangers.admit("a", lambda: None, 0)
+    strangers.leave("a", place)
+    strangers.leave("a", place)
+    assert len(strangers) == 0
+
+
+def test_counting_is_bounded() -> None:
+    strangers = Strangers(replace(LIMITS, arrivals_sources_max=100))
+    for number in range(10_000):
+        strangers.leave(str(number), strangers.admit(str(number), lambda: None, 0))
+    assert len(strangers._recent) <= 100
+    assert not strangers._places
