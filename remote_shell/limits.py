@@ -19,8 +19,9 @@ class Limits:
     # --- frames and messages
     frame_max: int = 1 * MIB  # payload of any frame after login
     frame_max_before_login: int = 4 * KIB  # payload of any frame before login
-    data_frame_max: int = 32 * KIB  # data that we put into one frame, so that channels take turns
-    unsent_max: int = 64 * KIB  # encoded but not yet taken by the kernel: what Ctrl-C may have to wait behind
+    data_frame_max: int = 64 * KIB  # data that we put into one frame, so that channels take turns
+    unsent_max: int = 64 * KIB  # encoded, and not sent by the kernel: what Ctrl-C may have to wait behind
+    unsent_local_max: int = 256 * KIB  # the same on a Unix socket, where as much is gone in a fraction of a millisecond
 
     # --- sessions
     unacked_bytes_max: int = 16 * MIB  # replay buffer; no new frame is numbered above it

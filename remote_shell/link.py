@@ -27,6 +27,7 @@ class Link(Protocol):
     """What a driver needs of a stream. Both kinds raise OSError (ssl.SSLError is one) when the stream is broken."""
 
     transport: str
+    unsent_max: int
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -60,12 +61,12 @@ def prepare_socket(sock: socket.socket, unsent_max: int) -> None:
 class PlainLink:
     """A Unix or TCP socket as it is."""
 
-    __slots__ = ("_outq", "_sock", "_unsent_max", "transport")
+    __slots__ = ("_outq", "_sock", "transport", "unsent_max")
 
     def __init__(self, sock: socket.socket, unsent_max: int) -> None:
         prepare_socket(sock, unsent_max)
         self._sock = sock
-        self._unsent_max = unsent_max
+        self.unsent_max = unsent_max
         self.transport = "unix" if sock.family == socket.AF_UNIX else "tcp"
         self._outq = 0 if self.transport == "unix" else _SIOCOUTQNSD
 
@@ -82,7 +83,7 @@ class PlainLink:
 
     def send(self, buffers: Buffers) -> int:
         """Take what goes now."""
-        if self._outq and self._unsent() >= self._unsent_max:
+        if self._outq and self._unsent() >= self.unsent_max:
             return 0
         try:
             return self._sock.send(buffers[0]) if len(buffers) == 1 else self._sock.sendmsg(buffers[:512])
@@ -105,7 +106,7 @@ class PlainLink:
 class TlsLink:
     """TLS 1.3 over a TCP socket."""
 
-    __slots__ = ("_ended", "_kept", "_plain", "_ssl", "_tls", "_incoming", "_outgoing", "established", "transport")
+    __slots__ = ("_ended", "_kept", "_plain", "_ssl", "_tls", "_incoming", "_outgoing", "established", "transport", "unsent_max")
 
     def __init__(
         self, sock: socket.socket, unsent_max: int, context: Any, *, server_side: bool, server_name: str | None = None
@@ -122,6 +123,7 @@ class TlsLink:
         self._kept = memoryview(b"")  # ciphertext that the socket did not take
         self._ended = False
         self.established = False
+        self.unsent_max = unsent_max
         self.transport = "tls"
 
     def fileno(self) -> int:
@@ -175,7 +177,7 @@ class TlsLink:
         """Encrypt all, unless earlier ciphertext still waits."""
         if not self.flush():
             return 0
-        if self._plain._unsent() >= self._plain._unsent_max:
+        if self._plain._unsent() >= self.unsent_max:
             return 0
         count = 0
         for buffer in buffers:

@@ -107,7 +107,7 @@ class Driver:
         moved = False
         try:
             while True:
-                buffers = session.data_to_send(session.limits.unsent_max)
+                buffers = session.data_to_send(link.unsent_max)
                 if not buffers:
                     if not link.flush():
                         self._wait_writable()

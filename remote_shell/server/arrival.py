@@ -123,7 +123,8 @@ class Arrival:
     def _make_link(self) -> Link:
         limits = self._context.limits
         if self._tls is None:
-            self._link = PlainLink(self._sock, limits.unsent_max)
+            local = self._sock.family == socket.AF_UNIX
+            self._link = PlainLink(self._sock, limits.unsent_local_max if local else limits.unsent_max)
         else:
             self._link = TlsLink(self._sock, limits.unsent_max, self._tls, server_side=True)
         return self._link
