@@ -14,7 +14,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-RECEIVE_SIZE = 256 * 1024
+RECEIVE_SIZE = 256 * 1024  # read at once while bulk data flows
+RECEIVE_SMALL = 16 * 1024  # otherwise: a buffer of the larger size costs a mapping and its unmapping for each read
 _SIOCOUTQ = 0x5411  # unix(7): bytes in the send queue
 _SIOCOUTQNSD = 0x894B  # tcp(7): bytes not yet sent
 _TCP_NOTSENT_LOWAT = 25
@@ -61,13 +62,14 @@ def prepare_socket(sock: socket.socket, unsent_max: int) -> None:
 class PlainLink:
     """A Unix or TCP socket as it is."""
 
-    __slots__ = ("_outq", "_sock", "transport", "unsent_max")
+    __slots__ = ("_outq", "_size", "_sock", "transport", "unsent_max")
 
     def __init__(self, sock: socket.socket, unsent_max: int) -> None:
         prepare_socket(sock, unsent_max)
         self._sock = sock
         self.unsent_max = unsent_max
         self.transport = "unix" if sock.family == socket.AF_UNIX else "tcp"
+        self._size = RECEIVE_SMALL
         self._outq = 0 if self.transport == "unix" else _SIOCOUTQNSD
 
     def fileno(self) -> int:
@@ -77,9 +79,14 @@ class PlainLink:
     def recv(self) -> bytes | None:
         """What is there, b"" at the end, None for nothing now."""
         try:
-            return self._sock.recv(RECEIVE_SIZE)
+            data = self._sock.recv(self._size)
         except (BlockingIOError, InterruptedError):
             return None
+        if len(data) == self._size:
+            self._size = RECEIVE_SIZE
+        elif len(data) < RECEIVE_SMALL:
+            self._size = RECEIVE_SMALL
+        return data
 
     def send(self, buffers: Buffers) -> int:
         """Take what goes now."""
@@ -211,9 +218,8 @@ class TlsLink:
 
     def _fill(self) -> bool:
         """Move ciphertext from the socket to TLS. False for nothing now."""
-        try:
-            data = self._plain._sock.recv(RECEIVE_SIZE)
-        except (BlockingIOError, InterruptedError):
+        data = self._plain.recv()
+        if data is None:
             return False
         if data:
             self._incoming.write(data)

@@ -38,6 +38,7 @@ class Driver:
         self._fd = link.fileno()
         self._writing = False
         self._flush_due = False
+        self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -61,13 +62,22 @@ class Driver:
 
     def wake(self) -> None:
         """The application queued something: flush soon, once for all that this turn of the loop brings."""
-        if not self._flush_due and not self._stopped:
+        if not self._flush_due and not self._pumping and not self._stopped:
             self._flush_due = True
             self._loop.call_soon(self.pump)
 
     def pump(self) -> None:
         """Drain events and flush until neither moves."""
         self._flush_due = False
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._drain_and_flush()
+        finally:
+            self._pumping = False
+
+    def _drain_and_flush(self) -> None:
         session, on_event = self._session, self._on_event
         while not self._stopped:
             event = session.next_event()
