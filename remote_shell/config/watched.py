@@ -65,7 +65,7 @@ class Watched(Generic[T]):
             data = read_checked(self.path, what=self._what, limit=self._limit, private=self._private)
             if data is None:
                 self._set(None, self._empty)
-            elif data != self._data or self.problem:
+            elif data != self._data:
                 self._set(data, self._parse(data))
         except ConfigError as error:
             self._refuse(str(error))

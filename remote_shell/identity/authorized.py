@@ -74,7 +74,7 @@ class AuthorizedKeys:
     def _parse(self, data: bytes) -> tuple[Entry, ...]:
         entries = []
         log = logging.getLogger(LOGGER)
-        # Only "\n" ends a line, as for sshd: splitlines knows ten more, and a comment may hold them.
+        # Only "\n" ends a line, as for sshd; splitlines would begin a new one at a "\r" inside a comment.
         for number, raw in enumerate(data.split(b"\n"), start=1):
             line = raw.strip()
             if not line or line.startswith(b"#"):

@@ -50,8 +50,9 @@ class PublicKey:
         return fingerprint(self.blob)
 
     def line(self) -> str:
-        """The line for an authorized_keys file, without its end."""
-        return f"{KEY_TYPE} {binascii.b2a_base64(self.blob, newline=False).decode('ascii')} {self.comment}".rstrip()
+        """The line for an authorized_keys file, without its end; always one line, whatever the comment holds."""
+        comment = "".join(sign if sign.isprintable() else "?" for sign in self.comment)
+        return f"{KEY_TYPE} {binascii.b2a_base64(self.blob, newline=False).decode('ascii')} {comment}".rstrip()
 
     def __repr__(self) -> str:
         return f"PublicKey({self.fingerprint})"

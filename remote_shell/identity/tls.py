@@ -55,10 +55,9 @@ def _content(data: bytes, start: int, end: int, tag: int) -> tuple[int, int]:
     size = first
     if first >= 0x80:
         digits = first & 0x7F
-        if not 1 <= digits <= 3 or end - inside < digits:  # 0 would be an indefinite length; 3 bytes tell of 16 MiB
-            raise _unreadable()
         size = int.from_bytes(data[inside : inside + digits], "big")
         inside += digits
+        # The first also refuses 0 digits, an indefinite length.
         if size < 0x80 or size < 1 << 8 * (digits - 1):
             raise _unreadable()
     if size > end - inside:

@@ -26,7 +26,7 @@ def make(path: Path, data: bytes = b"x", mode: int = 0o600) -> Path:
 
 def test_reads_what_is_there(tmp_path: Path) -> None:
     assert read(make(tmp_path / "a", b"abc")) == b"abc"
-    assert read(make(tmp_path / "a", b"abc", 0o400)) == b"abc"
+    assert read(make(tmp_path / "b", b"abc", 0o400)) == b"abc"
     assert read(make(tmp_path / "a", b"abc", 0o644), private=False) == b"abc"
     assert read(tmp_path / "missing") is None
     assert read(tmp_path / "a" / "below a file") is None

@@ -32,6 +32,12 @@ def test_a_second_spelling_is_refused() -> None:
         parse_fingerprint(good[:-1] + "B")
 
 
+@pytest.mark.parametrize("size", [0, 29, 31, 33, 35])
+def test_other_lengths_are_refused(size: int) -> None:
+    with pytest.raises(UsageError, match="not a fingerprint"):
+        parse_fingerprint(format_fingerprint(bytes(size)))
+
+
 def test_a_missing_prefix_is_named() -> None:
     good = format_fingerprint(bytes(32))
     with pytest.raises(UsageError, match="write SHA256:AAAA"):

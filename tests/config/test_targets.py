@@ -57,6 +57,8 @@ def test_what_is_taken(text: str, canonical: str) -> None:
         ("host:+22", "from 1"),
         ("host:٣", "from 1"),
         ("host:99999999999999999999", "from 1"),
+        ("host:000022", "from 1"),
+        ("host:" + "9" * 5000, "from 1"),
         (":22", "no host name"),
         ("tls:", "no host name"),
         ("[::1", r"a '\[' without"),

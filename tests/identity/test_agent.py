@@ -131,10 +131,16 @@ def test_a_silent_agent_is_not_waited_for(false_agent: FalseAgent) -> None:
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("size", [0, DEFAULT_LIMITS.agent_reply_max + 1, 2**32 - 1])
-def test_lengths_out_of_bounds_are_not_waited_for(false_agent: FalseAgent, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 2**32 - 1])
+def test_lengths_that_are_not_there(false_agent: FalseAgent, size: int) -> None:
     false_agent.answer = pack_u32(size) + b"x" * 10
     assert agent_signers(false_agent.path) == []
+
+
+@pytest.mark.parametrize(("beyond", "found"), [(0, 1), (1, 0)])
+def test_the_bound_of_an_answer(false_agent: FalseAgent, beyond: int, found: int) -> None:
+    false_agent.answer = pack_string(GOOD_LIST.ljust(DEFAULT_LIMITS.agent_reply_max + beyond, b"\0"))
+    assert len(agent_signers(false_agent.path)) == found
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ def test_windows_line_ends_and_a_key_without_comment(file: Path) -> None:
     assert [entry.comment for entry in AuthorizedKeys(str(file)).entries()] == ["one", ""]
 
 
+def test_a_carriage_return_does_not_begin_a_line(file: Path) -> None:
+    file.write_bytes(TWO.line().encode() + b"\r" + ONE.line().encode() + b"\n")
+    assert AuthorizedKeys(str(file)).entries() == ()
+
+
 def test_the_first_line_of_a_key_counts(file: Path) -> None:
     file.write_text(f"{ONE.line()}\n{PublicKey(ONE.blob, 'again').line()}\n")
     found = AuthorizedKeys(str(file)).find(ONE.blob)

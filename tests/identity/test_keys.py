@@ -36,6 +36,10 @@ def test_same_fingerprint_and_line_as_ssh_keygen(keygen: KeyMaker) -> None:
     assert make_blob(key.raw) == key.blob
 
 
+def test_a_comment_never_makes_a_second_line() -> None:
+    assert PublicKey(GOOD, "a\nssh-ed25519 b\x1b").line() == f"{line_of(GOOD)} a?ssh-ed25519 b?"
+
+
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
 def test_other_kinds_of_key_are_refused(keygen: KeyMaker, kind: str) -> None:
     with pytest.raises(IdentityError, match="does not begin with ssh-ed25519"):
@@ -73,7 +77,7 @@ def test_blobs_that_are_no_key(blob: bytes, word: str) -> None:
     [
         ("", "does not begin"),
         ("ssh-ed25519", "no key after"),
-        ("ssh-ed25519 !!!", "not base64"),
+        ("ssh-ed25519 !!!", "not base64$"),
         ("ssh-ed25519 ключ", "not base64"),
         (line_of(GOOD) + "=", "not base64"),
         (line_of(GOOD)[:-1], "cut short|32 bytes|base64"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import stat
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from remote_shell.errors import IdentityError
 from remote_shell.identity import private_keys
 from remote_shell.identity.keys import parse_public_line
 from remote_shell.identity.private_keys import PrivateKeyFile, WrongPassphraseError, make_key_file, public_of
+from remote_shell.identity.ssh_strings import pack_string, pack_u32
 from tests.config.account import as_nobody, give, nobodys_folder
 from tests.identity.conftest import KeyMaker
 
@@ -100,6 +102,37 @@ def test_a_key_whose_halves_differ_is_refused(keygen: KeyMaker, monkeypatch: pyt
         data = private_keys._encode(seed, "x")
     with pytest.raises(IdentityError, match="does not belong"):
         PrivateKeyFile("path", data).unlock()
+
+
+def container(data: bytes) -> bytes:
+    return binascii.a2b_base64(b"".join(data.splitlines()[1:-1]))
+
+
+def armoured(contents: bytes) -> bytes:
+    text = binascii.b2a_base64(contents)
+    return b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + text + b"-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def test_fields_that_contradict_each_other(keygen: KeyMaker) -> None:
+    whole = container(keygen("key", comment="c").read_bytes())
+    start = whole.index(pack_string(b"none") * 2 + pack_string(b"")) + 20
+    assert whole[start : start + 4] == pack_u32(1)
+    two_keys = whole[:start] + pack_u32(2) + whole[start + 4 :]
+    checks = start + 4 + 4 + 51 + 4
+    assert whole[checks : checks + 4] == whole[checks + 4 : checks + 8]
+    other_check = whole[:checks] + bytes([whole[checks] ^ 1]) + whole[checks + 1 :]
+    assert whole[-1] > 0
+    other_padding = whole[:-1] + bytes([whole[-1] ^ 0x80])
+    cut = whole[:-1]
+    PrivateKeyFile("path", armoured(whole))
+    for damaged, word in [
+        (two_keys, "more than one key"),
+        (other_check, "two check numbers differ"),
+        (other_padding, "is damaged"),
+        (cut, "is cut short"),
+    ]:
+        with pytest.raises(IdentityError, match=word):
+            PrivateKeyFile("path", armoured(damaged))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)

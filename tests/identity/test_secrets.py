@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from pathlib import Path
@@ -40,6 +41,13 @@ def test_base64url_and_hex_are_the_same_key(key: bytes) -> None:
         assert parse_line(text).key == key
 
 
+def test_what_openssl_makes_is_good() -> None:
+    key = bytes([0xFB, 0xFF, *KEY[2:]])
+    text = base64.b64encode(key).decode()
+    assert "+" in text and "/" in text
+    assert parse_line(f"name {text}").key == key
+
+
 def test_no_key_in_a_repr() -> None:
     assert repr(SECRET) == "Secret('class')"
 
@@ -55,7 +63,7 @@ def test_no_key_in_a_repr() -> None:
         ("name " + "x" * 44, "not 256 bits"),
         ("name " + KEY.hex()[:-1] + "g", "not 256 bits"),
         ("name " + KEY.hex() + "00", "not 256 bits"),
-        ("name " + SECRET.line().split()[1][:-1] + "+", "not 256 bits"),
+        ("name " + SECRET.line().split()[1][:-1] + "!", "not 256 bits"),
         ("name " + SECRET.line().split()[1][:-1] + "é", "not 256 bits"),
         ("name " + "A" * 43, "not random"),
         ("name " + "0123456789abcdef" * 4, "not random"),

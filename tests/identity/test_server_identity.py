@@ -103,11 +103,12 @@ def test_as_an_account_without_rights(home: Path) -> None:
         path = f"{folder}/server_key"
 
         def load() -> str:
-            return ServerIdentity.load(path).server_context() and ServerIdentity.load(path).fingerprint
+            ServerIdentity.load(path).server_context()
+            return ServerIdentity.load(path).fingerprint
 
         assert as_nobody(load).startswith("'SHA256:")
         os.chmod(path, 0o644)
         assert "chmod 600" in as_nobody(load)
-        give(folder, 0o500)
         os.unlink(path)
+        give(folder, 0o500)
         assert as_nobody(load) == f"IdentityError: can't make the key file {path}: Permission denied"

@@ -89,8 +89,7 @@ def test_every_cut_and_every_addition_is_refused() -> None:
 def tlv(tag: int, *parts: bytes) -> bytes:
     content = b"".join(parts)
     size = len(content)
-    assert size < 0x80
-    return bytes([tag, size]) + content
+    return bytes([tag, size] if size < 0x80 else [tag, 0x81, size]) + content
 
 
 def bare(*, version: bytes = tlv(0xA0, b"\x02\x01\x02"), key: bytes = tlv(0x30, b"key")) -> list[bytes]:
@@ -112,10 +111,16 @@ def test_other_spellings_of_the_same_lengths_are_refused() -> None:
     ):
         with pytest.raises(ServerIdentityError):
             peer_key_hash(outer)
+    body = tlv(0x30, *bare(key=tlv(0x30, b"k" * 150)))
+    assert peer_key_hash(b"\x30\x81" + bytes([len(body)]) + body)
+    for length in (b"\x82\x00", b"\x83\x00\x00"):
+        with pytest.raises(ServerIdentityError):
+            peer_key_hash(b"\x30" + length + bytes([len(body)]) + body)
     without_version = tlv(0x30, tlv(0x30, *bare()[1:]))
     doubled_version = tlv(0x30, tlv(0x30, bare()[0], *bare()))
+    key_too_long = tlv(0x30, tlv(0x30, *bare(key=b"\x30\x05key")), b"\0\0")
     key_outside = tlv(0x30, tlv(0x30, *bare()[:-1]), key)
-    for certificate_ in (without_version, doubled_version, key_outside):
+    for certificate_ in (without_version, doubled_version, key_too_long, key_outside):
         with pytest.raises(ServerIdentityError):
             peer_key_hash(certificate_)
 
