@@ -1,0 +1,396 @@
+"""The live shell over pipes: one long-lived bash that keeps directory, variables and functions between commands.
+
+A command's end is reported on a pipe of its own, and what the command wrote is in the output pipes before that: at the report
+we pass on what FIONREAD shows there, then tell `done`. Output that comes between commands is that of background jobs.
+
+Must never run two commands at once, let a late Ctrl-C reach the next command, or hang on what a user does to the shell: it
+ends (`exit`, `set -e`), is replaced (`exec`), or a timeout ends it. Only bash: dash ends itself on a syntax error in `eval`.
+
+Neighbours: `pipes` runs bash, `bash_link` types and reads the reports, `bash_text` has the words, `shell_command` is one command;
+the server implements `ShellSink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Mapping
+
+from remote_shell.errors import CommandRefusedError, ShellEndedError
+from remote_shell.limits import Limits
+from remote_shell.process import tree
+from remote_shell.process.base import Exit, signal_number
+from remote_shell.process.bash_link import BashLink
+from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
+from remote_shell.process.launch import no_resources
+from remote_shell.process.pipes import PipeProcess
+from remote_shell.process.poller import Poller
+from remote_shell.process.shell_command import Done, ShellCommand, ShellSink, State
+
+_KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
+
+
+class LiveShell:
+    """A running bash. `cwd` is its directory after the last command."""
+
+    __slots__ = (
+        "__weakref__", "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
+        "_serial", "_sink", "_state", "cwd",
+    )  # fmt: skip
+
+    def __init__(self, cwd: bytes, sink: ShellSink, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        """For `start` only."""
+        self.cwd = cwd
+        self._sink = sink
+        self._loop = loop
+        self._limits = limits
+        self._poller = Poller.of(loop)
+        self._process: PipeProcess
+        self._link: BashLink
+        self._children = -1  # /proc/PID/task/PID/children, kept open: a look costs one system call
+        self._state: State = "alive"
+        self._queue: deque[ShellCommand] = deque()
+        self._current: ShellCommand | None = None  # runs, or was reported and waits for its output to be passed on
+        self._serial = 0  # of the report that is waited for, if any is; never used again
+        self._interrupts = 0  # SIGINTs whose effect is not proved to be over
+        self._asking = False  # for that proof
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        cwd: bytes,
+        env: Mapping[bytes, bytes],
+        command_id: str | None,
+        sink: ShellSink,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        shell_path: bytes = b"/bin/bash",
+        startup_files: bool = False,
+    ) -> LiveShell:
+        """Start bash in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
+
+        No startup file is read (`--norc --noprofile`), so that a command finds the same shell everywhere, unless
+        `startup_files` asks for ~/.bashrc. What it writes on stderr is lost with bash's own messages at its start.
+        """
+        shell = cls(cwd, sink, loop, limits)
+        argv = (shell_path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
+        try:
+            link = shell._link = BashLink(shell._poller, shell._reported, shell._status_ended)
+        except OSError as error:
+            raise no_resources(error) from error
+        try:
+            process = shell._process = PipeProcess.start(
+                argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell), loop=loop, limits=limits,
+                stdin="pipe", hidden_stderr=link.inherit,
+            )  # fmt: skip
+        except BaseException:
+            link.close()
+            raise
+        try:
+            shell._children = os.open(f"/proc/{process.pid}/task/{process.pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+            link.open(process.write_stdin)
+        except OSError as error:
+            shell.close()
+            process.kill_now()
+            raise no_resources(error) from error
+        return shell
+
+    # --- commands
+
+    def run(self, number: int, line: bytes, *, stdin: bool = False, timeout: float | None = None) -> None:
+        """Run `line` (any number of lines of bash) after those that were given before it.
+
+        `number` is the caller's name for it. Its stdin is empty unless `stdin` says that some will come. After `timeout`
+        seconds it is cancelled. ShellEndedError if the shell takes no more; CommandRefusedError for a NUL byte, or if there is
+        no descriptor left.
+        """
+        if self._state != "alive":
+            text = "the shell has ended" if self._state == "ended" else "the shell was replaced by exec"
+            raise ShellEndedError(f"{text}; open another one", f"shell_{self._state}")
+        if b"\0" in line:
+            raise CommandRefusedError("the line contains a NUL byte, which bash cannot take")
+        command = ShellCommand(number, line, timeout)
+        if stdin:
+            try:
+                command.open_stdin(self._poller, self._credit, self._limits)
+            except OSError as error:
+                raise no_resources(error) from error
+        self._queue.append(command)
+        self._next()
+
+    def write_stdin(self, data: bytes | memoryview, number: int | None = None) -> None:
+        """Stdin for the current command, or for the waiting one of that number; without a taker it is thrown away."""
+        command = self._find(number)
+        if command is not None and command.stdin is not None:
+            command.stdin.write(data)
+        elif data:
+            self._credit(len(data))
+
+    def close_stdin(self, number: int | None = None) -> None:
+        """End of the stdin of the current command, or of the waiting one of that number, after what is queued."""
+        command = self._find(number)
+        if command is not None and command.stdin is not None:
+            command.stdin.close_when_written()
+
+    def signal(self, number: int, name: str) -> bool:
+        """Signal the command of that number if it is the current one, else False: too late or too early.
+
+        SIGINT goes to the shell's group as from a terminal, so the rest of the command is dropped. Others go to the
+        command's processes and never to the shell. CommandError for a name that is no signal's.
+        """
+        signum = signal_number(name)
+        command = self._running(number)
+        if command is None:
+            return False
+        if self._state == "replaced":
+            return self._process.signal(name)
+        if signum == signal.SIGINT:
+            self._interrupt(command)
+            return True
+        return command.signal(self.pid, signum)
+
+    def cancel(self, number: int) -> bool:
+        """End the current command if it has that number, else False: INT, KILL of its processes, at last KILL of the shell."""
+        command = self._running(number)
+        if command is None:
+            return False
+        self._cancel(command)
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """A command runs or waits."""
+        return self._current is not None or bool(self._queue)
+
+    # --- the shell as a process
+
+    @property
+    def pid(self) -> int:
+        """Bash's process, session and group."""
+        return self._process.pid
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the shell ended, once it was told."""
+        return self._process.exit
+
+    @property
+    def killing(self) -> bool:
+        """A ladder for the whole tree is under way."""
+        return self._process.killing
+
+    def pause_output(self, stream: int | None = None) -> None:
+        """As PipeProcess.pause_output: `done` waits behind the output too."""
+        self._process.pause_output(stream)
+
+    def resume_output(self, stream: int | None = None) -> None:
+        """As PipeProcess.resume_output."""
+        self._process.resume_output(stream)
+
+    def end(self) -> None:
+        """Let the shell end by itself after the current command: traps on EXIT run, background jobs live on."""
+        self._process.write_stdin(exit_text())
+        self._process.close_stdin()
+
+    def kill(self, grace: float, first: str = "SIGHUP") -> None:
+        """End the shell and its whole tree, background jobs too; an interactive bash ignores SIGTERM. Goes on after `close`."""
+        self._process.kill(grace, first)
+
+    def kill_now(self) -> None:
+        """KILL the shell and its whole tree at once."""
+        self._process.kill_now()
+
+    def close(self) -> None:
+        """Forget the streams: nothing more is told. The shell reads the end of its input and ends by itself."""
+        self._sink = _NOBODY
+        self._process.close()
+        self._let_go()
+        for command in (self._current, *self._queue):
+            if command is not None:
+                command.close()
+        self._current = None
+        self._queue.clear()
+
+    # --- one command after the other
+
+    def _running(self, number: int) -> ShellCommand | None:
+        """The current command, if it has that number and has not ended."""
+        command = self._current
+        if command is None or command.number != number or command.state == "reported":
+            return None
+        return command
+
+    def _find(self, number: int | None) -> ShellCommand | None:
+        if number is None or (self._current is not None and self._current.number == number):
+            return self._current
+        return next((command for command in self._queue if command.number == number), None)
+
+    def _credit(self, n: int) -> None:
+        self._sink.on_stdin(n)
+
+    def _next(self) -> None:
+        if self._current is not None or self._asking or not self._queue:
+            return
+        if self._state != "alive" or self._process.exit is not None:
+            return
+        self._serial += 1
+        if self._interrupts:
+            # A SIGINT may lie between two system calls of bash and drop the next line: prove that it does not.
+            self._asking = True
+            self._link.ask(self._serial, self._interrupts + 1)
+            self._interrupts = 0
+            return
+        command = self._current = self._queue.popleft()
+        command.state = "running"
+        command.started = self._loop.time()
+        command.before = self._children_now()
+        if command.timeout is not None:
+            command.timer = self._loop.call_later(command.timeout, self._timed_out, command)
+        self._link.run(self._serial, command.line, command.stdin_path())
+        command.line = b""
+
+    def _reported(self, report: Report) -> None:
+        if report.serial != self._serial or self._state != "alive":
+            return
+        self.cwd = report.cwd or self._real_cwd()
+        command = self._current
+        if self._asking:
+            self._asking = False
+            self._next()
+        elif command is not None and command.state == "running":
+            command.state = "reported"
+            command.stop_timer()
+            done = command.done(report.status, None, self.cwd, self._loop.time(), "alive")
+            self._process.settle(lambda: self._tell(command, done))
+
+    def _tell(self, command: ShellCommand, done: Done) -> None:
+        self._current = None
+        command.close()
+        self._sink.on_done(done)
+        self._next()
+
+    def _children_now(self) -> frozenset[int]:
+        try:
+            return frozenset(map(int, os.pread(self._children, 65536, 0).split()))
+        except OSError:  # ESRCH: the shell is dying, which its pidfd will tell
+            return frozenset()
+
+    def _real_cwd(self) -> bytes:
+        """Where `$PWD` was unset."""
+        try:
+            return os.readlink(b"/proc/%d/cwd" % self.pid)
+        except OSError:
+            return self.cwd
+
+    # --- interrupting
+
+    def _interrupt(self, command: ShellCommand) -> None:
+        self._interrupts += 1
+        tree.signal_group(self.pid, signal.SIGINT)
+        for pid, stat in command.processes(self.pid).items():
+            if stat.session == self.pid and stat.group != self.pid:  # `set -m` gives each job a group of its own
+                tree.signal_process(pid, stat, signal.SIGINT)
+        self._link.ask(self._serial)  # the signal may have dropped the line that reports
+
+    def _timed_out(self, command: ShellCommand) -> None:
+        command.timed_out = True
+        self._cancel(command)
+
+    def _cancel(self, command: ShellCommand) -> None:
+        command.stop_timer()
+        if self._state == "replaced":
+            self._process.kill(self._limits.interrupt_grace, "SIGINT")
+            return
+        self._interrupt(command)
+        until = self._loop.time() + self._limits.interrupt_grace + self._limits.shell_kill_grace
+        command.timer = self._loop.call_later(self._limits.interrupt_grace, self._kill_command, command, until)
+
+    def _kill_command(self, command: ShellCommand, until: float) -> None:
+        """KILL its processes again and again; when that did not end it, the shell itself is what hangs."""
+        if self._loop.time() >= until:
+            self._process.kill_now()
+            return
+        command.signal(self.pid, signal.SIGKILL)
+        command.timer = self._loop.call_later(_KILL_AGAIN, self._kill_command, command, until)
+
+    # --- the end of the shell
+
+    def _status_ended(self) -> None:
+        """Bash let go of the status pipe: it exits, which its pidfd will tell, or `exec` replaced it."""
+        stat = tree.Stat.of(self.pid) if self._process.exit is None else None
+        if stat is None or not stat.alive:
+            return
+        self._state = "replaced"
+        self._process.close_stdin()  # should it be bash still, with our descriptor closed, then this ends it
+        command = self._current
+        if command is not None and command.state == "running":
+            command.state = "told"
+            done = command.done(None, None, self.cwd, self._loop.time(), "replaced")
+            self._process.settle(lambda: self._sink.on_done(done))
+        self._process.settle(self._refuse_queue)
+
+    def _refuse_queue(self) -> None:
+        while self._queue:
+            command = self._queue.popleft()
+            command.close()
+            self._sink.on_done(command.done(None, None, self.cwd, self._loop.time(), self._state))
+
+    def _exited(self, exit: Exit) -> None:
+        self._link.read()  # a last report may be there still
+        if self._state == "alive":
+            self._state = "ended"
+        self._let_go()
+        command, self._current = self._current, None
+        if command is not None:
+            command.close()
+            if command.state == "running":
+                self._sink.on_done(command.done(exit.status, exit.signal, self.cwd, self._loop.time(), "ended"))
+        self._refuse_queue()
+        self._sink.on_exit(exit)
+
+    def _let_go(self) -> None:
+        self._link.close()
+        if self._children >= 0:
+            os.close(self._children)
+            self._children = -1
+
+
+class _BashSink:
+    """Passes on what bash's process tells."""
+
+    __slots__ = ("_shell",)
+
+    def __init__(self, shell: LiveShell) -> None:
+        self._shell = shell
+
+    def on_output(self, stream: int, data: bytes) -> None:
+        self._shell._sink.on_output(stream, data)
+
+    def on_output_end(self, stream: int) -> None:
+        self._shell._sink.on_output_end(stream)
+
+    def on_exit(self, exit: Exit) -> None:
+        self._shell._exited(exit)
+
+    def on_stdin(self, n: int) -> None:
+        """Of what we typed: nobody's credit."""
+
+
+class _Nobody:
+    """Stands for the sink after `close`."""
+
+    def on_output(self, stream: int, data: bytes) -> None: ...
+
+    def on_output_end(self, stream: int) -> None: ...
+
+    def on_done(self, done: Done) -> None: ...
+
+    def on_exit(self, exit: Exit) -> None: ...
+
+    def on_stdin(self, n: int) -> None: ...
+
+
+_NOBODY: ShellSink = _Nobody()
