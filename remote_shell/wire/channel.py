@@ -145,6 +145,8 @@ class Channel:
     def put_message(self, word: str, payload: bytes, stream: int = -1) -> None:
         """Queue a message in the lane of its type."""
         self.outgoing.step(word, stream)
+        if self.outgoing.state is State.REFUSED:
+            self.window_due = False  # nothing runs that could read
         if word in EXPRESS:
             self._express.append(payload)
         else:
@@ -171,6 +173,25 @@ class Channel:
         self._express.clear()
         self.window_due = False
         return dropped
+
+    def abandon(self) -> None:
+        """A client closes early: forget all that has no number yet, but `open` and signals.
+
+        Otherwise `close` would wait behind data for which there may never be credit; and a stray `eof` behind data that was
+        dropped would pass for the whole input.
+        """
+        first = None if self.numbered or not self._queue else self._queue[0]
+        self._queue.clear()
+        self.queued = 0
+        if first is not None:
+            self._queue.append(first)
+
+    def want_window(self) -> bool:
+        """Credit is to be given back. False when the peer has no more use for it."""
+        if self.outgoing.state in (State.REFUSED, State.CLOSED) or self.incoming.closed:
+            return False
+        self.window_due = True
+        return True
 
     # --- taking
 

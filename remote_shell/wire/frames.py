@@ -43,10 +43,11 @@ class FrameDecoder:
     last `feed` brought.
     """
 
-    __slots__ = ("_buffer", "_offset", "_partial", "payload_max")
+    __slots__ = ("_buffer", "_offset", "_partial", "fault_channel", "payload_max")
 
     def __init__(self, payload_max: int) -> None:
         self.payload_max = payload_max
+        self.fault_channel = 0  # whose header was refused: replay would bring that frame again
         self._buffer: bytes | bytearray = b""
         self._offset = 0
         self._partial = bytearray()  # the beginning of a frame, grown in place: one-byte chunks stay linear
@@ -78,6 +79,7 @@ class FrameDecoder:
             return None
         length, kind, channel = HEADER.unpack_from(buffer, start)
         if length > self.payload_max or kind > CONTROL or not length or (kind != CONTROL and not channel):
+            self.fault_channel = channel
             raise self._header_error(length, kind)
         begin = start + HEADER_SIZE
         end = begin + length

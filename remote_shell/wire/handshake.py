@@ -99,24 +99,23 @@ class _Handshake:
 
     def next_event(self) -> Event | None:
         """The next event, or None when more bytes are needed; afterwards flush `data_to_send`."""
-        if (
-            self.state in (HandshakeState.WELCOME, HandshakeState.DENIED, HandshakeState.WAIT_VERDICT)
-            and not self._waits()
-        ):
-            return None
-        try:
-            frame = self.decoder.next_frame()
-            if frame is None:
-                return None
-            if frame.type != CONTROL or frame.channel:
-                raise RemoteProtocolError("not_logged_in", f"frame type {frame.type} on channel {frame.channel}")
-            allowed = [word for state, word in self.table if state is self.state]
-            message = decode(frame.payload, allowed)
-            self.state = self.table[self.state, message.name]
-            return self._received(message, frame.payload)
-        except ProtocolError as error:
-            self.state = HandshakeState.DENIED
-            return Failed(error, ends_session=False)
+        while self._waits():
+            try:
+                frame = self.decoder.next_frame()
+                if frame is None:
+                    return None
+                if frame.type != CONTROL or frame.channel:
+                    raise RemoteProtocolError("not_logged_in", f"frame type {frame.type} on channel {frame.channel}")
+                allowed = [word for state, word in self.table if state is self.state]
+                message = decode(frame.payload, allowed)
+                self.state = self.table[self.state, message.name]
+                event = self._received(message, frame.payload)
+            except ProtocolError as error:
+                self.state = HandshakeState.DENIED
+                return Failed(error, ends_session=False)
+            if event is not None:
+                return event
+        return None
 
     def data_to_send(self) -> bytes:
         """Everything that is due; it counts as sent. Bounded: a handshake says at most two messages."""

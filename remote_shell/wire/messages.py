@@ -52,6 +52,10 @@ class Boxed(BaseModel):
 SystemString = str | Boxed  # argv, env, cwd, paths
 Pair = Annotated[list[SystemString], Field(min_length=2, max_length=2)]
 
+# Stop at the first fault: a list of a million faults took seconds and a gigabyte to report.
+Strings = Annotated[list[SystemString], Field(fail_fast=True)]
+Pairs = Annotated[list[Pair], Field(fail_fast=True)]
+
 
 def to_system(raw: bytes) -> SystemString:
     """Bytes of argv, env or a path, as a message carries them. NUL is refused: the kernel ends strings there."""
@@ -195,12 +199,12 @@ class Open(Message):
     request: Literal["exec", "shell", "query"]
     id: CommandId
     window: Integer  # first window for stdout and stderr together
-    argv: list[SystemString] | None = None  # exec: a program and its arguments
+    argv: Strings | None = None  # exec: a program and its arguments
     line: SystemString | None = None  # exec: a line for the account's shell, instead of argv
     cwd: SystemString | None = None
-    env: list[Pair] | None = None  # the whole environment, exactly
-    env_add: list[Pair] | None = None  # added to the server's clean base
-    env_offer: list[Pair] | None = None  # added as far as the server's allow-list goes
+    env: Pairs | None = None  # the whole environment, exactly
+    env_add: Pairs | None = None  # added to the server's clean base
+    env_offer: Pairs | None = None  # added as far as the server's allow-list goes
     stdin: Literal["pipe", "null"] = "null"
     merge_stderr: bool = False  # descriptor 2 is a copy of descriptor 1
     timeout_ms: Integer | None = None
@@ -350,6 +354,8 @@ def decode(payload: bytes, allowed: Iterable[str] | None = None) -> Message:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        if error.error_count() > 100:  # writing them out takes seconds where there are very many
+            raise RemoteProtocolError("bad_message", f"{tag}: {error.error_count()} faults") from None
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:80]
         raise RemoteProtocolError("bad_message", f"{tag}: {where}: {first['msg'][:120]}") from None

@@ -66,7 +66,6 @@ class Session:
         self._replay = ReplayBuffer()
         self._link: Attachment | None = None
         self._last_id = 0
-        self._closing: deque[int] = deque()  # numbers of our close frames that are not acknowledged
         self._ready: deque[int] = deque()  # channels that wait for their turn
         self._waiting: set[int] = set()  # the same as a set
         self._express: deque[int] = deque()  # channels with an express frame, each once
@@ -102,7 +101,6 @@ class Session:
         """
         self.detach()
         self._replay.acknowledge(peer_received)
-        self._settle_closed()
         self._now = now
         self._resend = deque(self._replay.after(peer_received))
         decoder.payload_max = self.limits.frame_max
@@ -133,15 +131,15 @@ class Session:
             link = self._link
             if link is None or link.ended or link.disconnect is not None:
                 return None
-            channel = 0
+            frame = None
             try:
                 frame = link.decoder.next_frame()
                 if frame is None:
                     return None
-                channel = frame.channel
-                event = self._receive_session(link, frame) if channel else self._receive_connection(link, frame)
+                event = self._receive_session(link, frame) if frame.channel else self._receive_connection(link, frame)
             except ProtocolError as error:
                 self.disconnect(error.code, error.detail)
+                channel = link.decoder.fault_channel if frame is None else frame.channel
                 return Failed(error, ends_session=channel > 0)
             if event is not None:
                 return event
@@ -212,8 +210,12 @@ class Session:
 
     @property
     def open_channels(self) -> int:
-        """Channels that count against the limit: until both closes are acknowledged."""
-        return len(self.channels) + len(self._closing)
+        """Channels that count against the limit: until both closes are numbered or received.
+
+        The client's next `open` has a later number than its last `close`, so the server never counts more than the client.
+        Waiting for acknowledgement too would stall a client at the limit until the next ping.
+        """
+        return len(self.channels)
 
     def send_message(self, ident: int, message: Message) -> None:
         """Queue a message on a channel, in the lane of its type. Nothing happens when the channel is gone.
@@ -225,6 +227,8 @@ class Session:
             return
         payload = message.encode()
         self._check_size(payload)
+        if self.role is Role.CLIENT and isinstance(message, Close):
+            channel.abandon()
         channel.put_message(message.name, payload, message.stream if isinstance(message, Eof) else -1)
         self._wake(channel)
 
@@ -246,8 +250,7 @@ class Session:
         channel = self.channels.get(ident)
         if channel is None or not count:
             return
-        if channel.receive.consume(count) and not channel.outgoing.closed and not channel.incoming.closed:
-            channel.window_due = True
+        if channel.receive.consume(count) and channel.want_window():
             if self.round_trip is None and self._link is not None:
                 self._link.want_ping()  # the first bulk data: find out how far away the peer is
             self._wake(channel)
@@ -349,9 +352,7 @@ class Session:
                 channel.was_full = False
                 self._events.append(Writable(ident))
             frame = frames.encode(CONTROL if stream < 0 else stream, ident, payload)
-            if channel.outgoing.closed and channel.drained:
-                self._closing.append(self._replay.sent + 1)  # this frame was `close`
-                self._forget_closed(channel)
+            self._forget_closed(channel)
             return frame
         return None
 
@@ -368,7 +369,6 @@ class Session:
         if not self._replay.acknowledged <= message.received <= link.emitted:
             raise RemoteProtocolError("bad_count", f"{message.received} frames acknowledged, {link.emitted} sent")
         self._replay.acknowledge(message.received)
-        self._settle_closed()
         if isinstance(message, Ping):
             link.note_ping()
         elif isinstance(message, Pong):
@@ -419,6 +419,8 @@ class Session:
             raise RemoteProtocolError("bad_credit", f"a window of {message.window} bytes")
         self._last_id = ident
         full = self.open_channels >= self.limits.channels_max
+        if self.open_channels >= 2 * self.limits.channels_max:  # it does not even close what was rejected
+            raise RemoteProtocolError("too_many_channels", f"{self.open_channels} are open in this session")
         channel = Channel(ident, self.role, message.window, self.limits.window)
         channel.incoming.step("open")
         self.channels[ident] = channel
@@ -445,7 +447,3 @@ class Session:
             self.channels.pop(channel.ident, None)
             self._waiting.discard(channel.ident)
             self._grown -= channel.receive.window - channel.receive.first
-
-    def _settle_closed(self) -> None:
-        while self._closing and self._closing[0] <= self._replay.acknowledged:
-            self._closing.popleft()
