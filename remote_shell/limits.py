@@ -62,7 +62,9 @@ class Limits:
     orphan_reap_time: float = 1.0  # a dead orphan that the server adopted is a zombie for so long at most
     pipe_read: int = 64 * KIB  # read from a command's pipe at once
     pipe_grown: int = 256 * KIB  # a pipe that was found full grows to this, its reads to half of it
-    pipes_grown_max: int = 64  # grown pipes at once: the kernel gives one account 64 MiB of pipes before it shrinks new ones
+    pipes_grown_max: int = (
+        64  # grown pipes at once: the kernel gives one account 64 MiB of pipes before it shrinks new ones
+    )
     stdin_parts_max: int = 64  # queued pieces of stdin that one system call writes
 
     # --- clients

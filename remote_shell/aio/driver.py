@@ -42,6 +42,11 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
+    @property
+    def blocked(self) -> bool:
+        """Something waits until the peer reads."""
+        return self._writing
+
     def start(self) -> None:
         """Begin to read; what the handshake's last chunk brought along is handled first."""
         self._loop.add_reader(self._fd, self._readable)
@@ -108,6 +113,8 @@ class Driver:
             return
         self._session.receive_data(self._generation, data, self._loop.time())
         self.pump()
+        if self._timer is None:
+            self._arm()  # a peer that is not prompt owed an answer, for which no deadline was set
 
     def _flush(self) -> bool:
         """Write what goes now. True when there may be new events (a queue got room)."""

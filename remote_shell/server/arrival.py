@@ -8,6 +8,7 @@ keeps state for a stranger beyond its own connection.
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 import socket
@@ -21,13 +22,18 @@ from remote_shell.link import Link, PlainLink, TlsLink
 from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
 from remote_shell.server.context import Context
 from remote_shell.server.sessions import Sessions
+from remote_shell.wire import frames
 from remote_shell.wire.events import Failed, LoginAsked
 from remote_shell.wire.handshake import NONCE_SIZE, ServerHandshake
-from remote_shell.wire.messages import Hello, Welcome
+from remote_shell.wire.messages import Disconnect, Hello, Welcome
 
 log = logging.getLogger("remote_shell.server")
 
 _UCRED = struct.Struct("3i")
+
+
+def _nothing() -> None:
+    """Nobody is told twice."""
 
 
 class Arrival:
@@ -78,7 +84,8 @@ class Arrival:
         self._timer.cancel()
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock.fileno())
-        self._on_leave()
+        on_leave, self._on_leave = self._on_leave, _nothing  # it refers to us: a cycle would live until the collector's rare turn
+        on_leave()
 
     def _too_slow(self) -> None:
         log.info("%s: no login within %.0f s", self._peer, self._context.limits.login_time)
@@ -114,6 +121,7 @@ class Arrival:
                     self._refuse("more bytes than a login needs")
                 break
             if isinstance(event, Failed):
+                self._say(link, handshake)  # a hello is answered however the bytes were cut, and whatever followed it
                 self._refuse(str(event.error))
             elif isinstance(event, LoginAsked):
                 self._judge(link, handshake)
@@ -178,9 +186,16 @@ class Arrival:
                 proof=None if login.proof is None else base64.b64encode(login.proof).decode(),
             )
         )
-        self._say(link, handshake)
-        if self._left:
-            session.end(0)
+        try:
+            self._say(link, handshake)
+        except OSError as error:
+            log.info("%s: %s", self._peer, error)
+            self.leave()
+        if self._left:  # it never heard the welcome: nobody holds a new session, an old one may still be asked for
+            if resumed:
+                session.wait_for_client()
+            else:
+                session.end(0)
             return
         log.info(
             "%s: %s %s, session %s…",
@@ -194,6 +209,9 @@ class Arrival:
             session.attach(link, handshake.decoder, peer, auth.received if resumed else 0)
         except RemoteProtocolError as error:
             log.warning("%s: %s: %s", self._peer, login.principal, error)
+            last_word = frames.encode(frames.CONTROL, 0, Disconnect(code=error.code).encode())
+            with contextlib.suppress(OSError):
+                link.send([last_word])
             link.close()
             session.end(context.limits.kill_grace)
 
@@ -207,6 +225,8 @@ class Arrival:
     def _refuse(self, reason: str) -> None:
         """Tell the log why and the peer nothing, and that only when every refusal is told."""
         log.warning("%s: refused: %s", self._peer, reason)
+        if self._left:
+            return
         self._refused = True
         loop = self._context.loop
         loop.remove_reader(self._sock.fileno())  # a stranger whose verdict is out is not listened to
@@ -216,7 +236,6 @@ class Arrival:
     def _tell_refusal(self) -> None:
         link, handshake = self._link, self._handshake
         if link is not None and handshake is not None:
-            handshake.data_to_send()  # nothing that was due before the refusal is said
             handshake.deny()
             try:
                 self._say(link, handshake)

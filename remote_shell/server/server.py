@@ -135,10 +135,10 @@ class Server:
             self._reaper.stop()
 
     def _let_idle_go(self) -> bool:
-        """End the sessions that run nothing. True while some run something."""
+        """End the sessions that have nothing left to do or to say. True while some have."""
         busy = False
         for session in self.sessions.all():
-            if session.running:
+            if session.busy:
                 busy = True
             else:
                 session.let_go("shutting_down")
@@ -174,12 +174,13 @@ class Server:
         for sock, target in listeners:
             if loop is not None:
                 loop.remove_reader(sock.fileno())
-            sock.close()
             if target.kind == "unix":
+                # Before the close: a successor must not find it dead and put its own there, only to lose it to us.
                 try:
                     os.unlink(target.path)
                 except OSError:
                     log.info("%s: already gone", shown(target.path))
+            sock.close()
         for arrival in list(self._arrivals):
             arrival.leave()
 

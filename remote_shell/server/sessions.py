@@ -98,6 +98,12 @@ class ServerSession:
         """Commands that did not end."""
         return len(self._requests)
 
+    @property
+    def busy(self) -> bool:
+        """A command runs, or its client has not been told everything yet."""
+        unsaid = self._driver is not None and (self._driver.blocked or self.core.open_channels > 0)
+        return unsaid or bool(self._requests)
+
     def attach(self, link: Link, decoder: FrameDecoder, peer: Hello, received: int) -> None:
         """Go on over this connection. Raises RemoteProtocolError (`bad_count`)."""
         self.core.attach(decoder, peer, received, self._context.loop.time())
@@ -115,6 +121,16 @@ class ServerSession:
             driver.pump()
             driver.stop()
         self.core.detach()
+
+    def wait_for_client(self) -> None:
+        """No connection carries this session any more: the grace begins. Decided here alone, and once for each connection."""
+        self.core.detach()
+        if self.ended or self._expiry is not None:
+            return
+        if self.grace <= 0:
+            self.end(self._context.limits.bye_kill_time / 2)
+            return
+        self._expiry = self._context.loop.call_later(self.grace, self._expire)
 
     def end(self, grace: float) -> None:
         """No one will come back: end every command within `grace` seconds."""
@@ -199,22 +215,26 @@ class ServerSession:
             self._requests[ident] = request
 
     def _disconnected(self, event: Disconnected) -> None:
-        limits = self._context.limits
+        loop = self._context.loop
         if event.code == "bye":
-            self._context.loop.call_soon(self.end, limits.bye_kill_time / 2)
+            loop.call_soon(self.end, self._context.limits.bye_kill_time / 2)
+        else:  # the core reads nothing more from this connection, and a client that stays on it must not keep it open
+            loop.call_soon(self._hang_up, self._driver, f"the client said {event.code}")
+
+    def _hang_up(self, driver: Driver | None, why: str) -> None:
+        if driver is not None and driver is self._driver:
+            driver.stop()
+            self._lost(ConnectionAbortedError(why))
 
     def _lost(self, error: Exception | None) -> None:
+        if self._driver is None:  # it was let go: who did that says what comes next
+            return
         self._driver = None
-        self.core.detach()
-        if self.ended:
-            return
-        if self.grace <= 0:
-            self.end(self._context.limits.bye_kill_time / 2)
-            return
         log.info("%s: link lost (%s), %d commands go on", self.principal, error or "end of stream", self.running)
-        self._expiry = self._context.loop.call_later(self.grace, self._expire)
+        self.wait_for_client()
 
     def _expire(self) -> None:
+        self._expiry = None
         log.info("%s: did not come back within %.0f s", self.principal, self.grace)
         self.end(self._context.limits.kill_grace)
 

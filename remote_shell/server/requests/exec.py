@@ -83,6 +83,7 @@ class Exec:
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
         self._exited = False
+        self._unwanted = False  # survivors are waited for no longer
         self._finished = False
         line = message.line
         argv = (
@@ -135,6 +136,7 @@ class Exec:
 
     def kill(self, grace: float) -> None:
         """Nobody wants it any more."""
+        self._unwanted = True
         self._process.kill(grace)
         if self._exited:
             self._end()  # those that held its pipes are ended, but nobody waits for them
@@ -169,8 +171,10 @@ class Exec:
         )
         self._channel.send(how)
         self._claim.end(how, self._loop.time())
-        if not self._streams:
+        if not self._streams or self._unwanted:
             self._end()
+        elif self._timed_out:  # its tree is being killed; who got away must not keep the channel open
+            self._timer = self._loop.call_later(self._grace, self._end)
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its stdin."""
@@ -184,6 +188,8 @@ class Exec:
 
     def _end(self) -> None:
         self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._process.close()
         self._channel.finish()
 

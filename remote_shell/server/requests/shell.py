@@ -55,6 +55,7 @@ class Shell:
         self._loop = context.loop
         self._streams = {STDOUT, STDERR}
         self._exited = False
+        self._unwanted = False  # survivors are waited for no longer
         self._number = 0  # of the last `command` that arrived
         self._done = 0  # of the last one that ended
         self._input = 0  # whose input the data is
@@ -107,6 +108,7 @@ class Shell:
 
     def kill(self, grace: float) -> None:
         """Nobody wants it any more."""
+        self._unwanted = True
         if self._exited:
             self._end()
         else:
@@ -166,7 +168,7 @@ class Shell:
         how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
         self._channel.send(how)
         self._claim.end(how, self._loop.time())
-        if not self._streams:
+        if not self._streams or self._unwanted:
             self._end()
 
     def on_stdin(self, count: int) -> None:
