@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic_core import PydanticUndefined
 
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.wire.channel import REPLY_TABLE, REQUEST_TABLE
 from remote_shell.wire.messages import MODELS, KeyProof
+from remote_shell.wire.model import REQUIRED
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_every_field_of_every_message(name: str) -> None:
     found = re.search(rf"^#### `{name}` \((.*?)\)\n(.*?)(?=^###|^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found, f"no heading for {name}"
     expected = [
-        [f"`{key}`", default(field.default)] for key, field in MODELS[name].model_fields.items() if key != "type"
+        [f"`{key}`", default(field.default)] for key, field in MODELS[name].fields().items() if key != "type"
     ]
     table = rows(found[2])
     assert [[row[0], row[2]] for row in table] == expected
@@ -127,7 +127,7 @@ def test_every_field_of_every_message(name: str) -> None:
 
 def default(value: object) -> str:
     """A default as the page writes it."""
-    if value is PydanticUndefined:
+    if value is REQUIRED:
         return "needed"
     if value is None:
         return "absent"
@@ -141,7 +141,7 @@ def test_no_message_too_many() -> None:
 
 
 def test_fields_within_fields() -> None:
-    assert all(f"`{name}` (base64" in SECTIONS["9"] for name in KeyProof.model_fields)
+    assert all(f"`{name}` (base64" in SECTIONS["9"] for name in KeyProof.fields())
     assert '{"base64": "…"}' in SECTIONS["3"]
 
 
@@ -150,7 +150,7 @@ def test_choices_are_named() -> None:
     for name, model in MODELS.items():
         section = re.search(rf"^#### `{name}` .*?(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
         assert section
-        for key, field in model.model_fields.items():
+        for key, field in model.fields().items():
             for choice in re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else ():
                 assert key == "type" or f'`"{choice}"`' in section[0], (name, key, choice)
 

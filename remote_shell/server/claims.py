@@ -47,7 +47,7 @@ class Claim:
 
 def request_hash(message: Open) -> bytes:
     """What makes two requests the same: all but the first window."""
-    return hashlib.sha256(message.model_dump_json(exclude={"window"}).encode()).digest()
+    return hashlib.sha256(message.to_json(without="window")).digest()
 
 
 class Claims:

@@ -1,8 +1,7 @@
 """Messages: the JSON inside control frames, one frozen and strict model each.
 
-`decode` finds the model by the `type` tag (the discriminator) and validates; `encode` writes. A model is built when it is
-first used (`defer_build`), since a client that starts, runs one command and ends needs only a few of them. Unknown
-fields are refused, integers are 0 to 2^53-1 and never strings or floats, times are whole milli- or microseconds.
+`decode` finds the model by the `type` tag (the discriminator) and validates; `encode` writes. Unknown fields are refused,
+integers are 0 to 2^53-1 and never strings or floats, times are whole milli- or microseconds.
 Neighbours: `frames` carries these, `channel` and `session` know when each is allowed.
 """
 
@@ -11,50 +10,72 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ValidationError, core_schema, from_json
 
 from remote_shell.errors import RemoteProtocolError, UsageError
+from remote_shell.wire.model import Model, Schema, model_schema
 
 PROTOCOL_VERSION = 1
 INTEGER_MAX = 2**53 - 1
 
-Integer = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
-Stream = Annotated[int, Field(ge=0, le=2)]
-Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/+@-]+$")]
-Text = Annotated[str, Field(max_length=1024)]
-Base64 = Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-CommandId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-SignalName = Annotated[str, Field(max_length=16, pattern=r"^SIG[A-Z0-9+-]+$")]
+
+def _integer(least: int, most: int) -> Schema:
+    return Schema(core_schema.int_schema(ge=least, le=most, strict=True))
 
 
-class Message(BaseModel):
+def _string(most: int | None, pattern: str | None = None) -> Schema:
+    return Schema(core_schema.str_schema(max_length=most, pattern=pattern, strict=True))
+
+
+def _list(items: Any, least: int | None = None, most: int | None = None) -> Schema:
+    # Stops at the first fault: a list of a million faults took seconds and a gigabyte to report.
+    return Schema(core_schema.list_schema(items, min_length=least, max_length=most, fail_fast=True, strict=True))
+
+
+Integer = Annotated[int, _integer(0, INTEGER_MAX)]
+Stream = Annotated[int, _integer(0, 2)]
+Status = Annotated[int, _integer(0, 255)]
+Cells = Annotated[int, _integer(1, 65535)]
+Word = Annotated[str, _string(64, r"^[A-Za-z0-9._:/+@-]+$")]
+Text = Annotated[str, _string(1024)]
+Base64 = Annotated[str, _string(1024, r"^[A-Za-z0-9+/]*={0,2}$")]
+CommandId = Annotated[str, _string(64, r"^[A-Za-z0-9._-]+$")]
+SignalName = Annotated[str, _string(16, r"^SIG[A-Z0-9+-]+$")]
+
+
+class Message(Model):
     """Base of all messages."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     name: ClassVar[str]
 
     def encode(self) -> bytes:
         """The JSON, tag first, without the fields that are unset."""
-        return self.model_dump_json(exclude_none=True).encode()
+        return self.to_json()
 
 
-class Boxed(BaseModel):
+class Boxed(Model):
     """A string of the system that is not UTF-8."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-    base64: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    base64: Annotated[str, _string(None, r"^[A-Za-z0-9+/]*={0,2}$")]
 
 
-SystemString = str | Boxed  # argv, env, cwd, paths
-Pair = Annotated[list[SystemString], Field(min_length=2, max_length=2)]
+class KeyProof(Model):
+    """One key and its signature over the transcript."""
 
-# Stop at the first fault: a list of a million faults took seconds and a gigabyte to report.
-Strings = Annotated[list[SystemString], Field(fail_fast=True)]
-Pairs = Annotated[list[Pair], Field(fail_fast=True)]
+    key: Base64  # OpenSSH public key blob
+    proof: Base64  # Ed25519 signature, 64 bytes, of the SSHSIG data
+
+
+_SYSTEM_STRING = core_schema.union_schema([_string(None).core, model_schema(Boxed)], mode="left_to_right")
+
+SystemString = Annotated[str | Boxed, Schema(_SYSTEM_STRING)]  # argv, env, cwd, paths
+Pair = list[str | Boxed]
+Strings = Annotated[list[str | Boxed], _list(_SYSTEM_STRING)]
+Pairs = Annotated[list[Pair], _list(_list(_SYSTEM_STRING, 2, 2).core)]
+Features = Annotated[list[str], _list(_string(64, r"^[A-Za-z0-9._:/+@-]+$").core, most=32)]
+KeyProofs = Annotated[list[KeyProof], _list(model_schema(KeyProof), most=8)]
 
 
 def to_system(raw: bytes) -> SystemString:
@@ -96,7 +117,7 @@ class Hello(Message):
     type: Literal["hello"] = "hello"
     version: Integer = PROTOCOL_VERSION
     software: Text
-    features: Annotated[list[Word], Field(max_length=32)] = []
+    features: Features | None = None
     nonce: Base64  # 32 random bytes
     frame_max: Integer
     window: Integer  # first window for stdin on each channel that the peer opens
@@ -106,21 +127,13 @@ class Hello(Message):
     instance: Word | None = None  # server only: which life of the server this is
 
 
-class KeyProof(BaseModel):
-    """One key and its signature over the transcript."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-    key: Base64  # OpenSSH public key blob
-    proof: Base64  # Ed25519 signature, 64 bytes, of the SSHSIG data
-
-
 class Auth(Message):
     """The client's login, and which session it wants back."""
 
     name = "auth"
     type: Literal["auth"] = "auth"
     method: Literal["key", "secret", "peer"]
-    keys: Annotated[list[KeyProof], Field(max_length=8)] | None = None
+    keys: KeyProofs | None = None
     secret: Word | None = None  # the secret's name
     proof: Base64 | None = None  # HMAC-SHA256, 32 bytes
     user: Text | None = None  # account that was asked for; another than the server's is refused
@@ -236,7 +249,7 @@ class Exit(Message):
 
     name = "exit"
     type: Literal["exit"] = "exit"
-    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    status: Status | None = None
     signal: SignalName | None = None
     timed_out: bool = False
     duration_us: Integer = 0
@@ -280,8 +293,8 @@ class Resize(Message):
 
     name = "resize"
     type: Literal["resize"] = "resize"
-    rows: Annotated[int, Field(ge=1, le=65535)]
-    columns: Annotated[int, Field(ge=1, le=65535)]
+    rows: Cells
+    columns: Cells
 
 
 class Command(Message):
@@ -309,7 +322,7 @@ class Done(Message):
     name = "done"
     type: Literal["done"] = "done"
     number: Integer
-    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    status: Status | None = None
     signal: SignalName | None = None
     cwd: SystemString | None = None
     duration_us: Integer = 0
@@ -323,7 +336,7 @@ class Report(Message):
     name = "report"
     type: Literal["report"] = "report"
     state: Literal["never_received", "running", "finished", "unknown"]
-    status: Annotated[int, Field(ge=0, le=255)] | None = None
+    status: Status | None = None
     signal: SignalName | None = None
 
 
@@ -352,7 +365,7 @@ def decode(payload: bytes, allowed: Iterable[str] | None = None) -> Message:
     if allowed is not None and tag not in allowed:
         raise RemoteProtocolError("unexpected_message", tag)
     try:
-        return model.model_validate(value)
+        return model.from_value(value)
     except ValidationError as error:
         if error.error_count() > 100:  # writing them out takes seconds where there are very many
             raise RemoteProtocolError("bad_message", f"{tag}: {error.error_count()} faults") from None

@@ -48,6 +48,8 @@ DEADLINE = 10.0  # seconds that anything may take before a test fails
 
 Prove = Callable[[ClientHandshake, Auth], Auth]
 
+made: list[socket.socket] = []  # of the present test; the fixture `hang_up` closes those that it left open
+
 
 class LoginDeniedError(Exception):
     """The server refused the login, or hung up instead of an answer."""
@@ -67,12 +69,14 @@ def dial(target: str, source: str | None = None) -> socket.socket:
     kind, _, rest = target.partition(":")
     if kind == "unix":
         sock = socket.socket(socket.AF_UNIX)
+        made.append(sock)
         sock.settimeout(DEADLINE)
         sock.connect(rest)
         return sock
     host, _, port = rest.rpartition(":")
     address = (source, 0) if source else None
-    return socket.create_connection((host.strip("[]"), int(port)), DEADLINE, address)
+    made.append(socket.create_connection((host.strip("[]"), int(port)), DEADLINE, address))
+    return made[-1]
 
 
 def reset(sock: socket.socket) -> None:
@@ -83,7 +87,7 @@ def reset(sock: socket.socket) -> None:
 
 def peer(handshake: ClientHandshake, auth: Auth) -> Auth:
     """The proof of a Unix socket: none, the kernel says who we are."""
-    return auth.model_copy(update={"method": "peer"})
+    return auth.changed(method="peer")
 
 
 def by_key(key: str | Ed25519PrivateKey, namespace: str = NAMESPACE) -> Prove:
@@ -95,9 +99,9 @@ def by_key(key: str | Ed25519PrivateKey, namespace: str = NAMESPACE) -> Prove:
     blob, private = make_blob(key.public_key().public_bytes_raw()), key
 
     def prove(handshake: ClientHandshake, auth: Auth) -> Auth:
-        auth = auth.model_copy(update={"method": "key"})
+        auth = auth.changed(method="key")
         proof = private.sign(signed_data(namespace, handshake.transcript("client", auth, blob)))
-        return auth.model_copy(update={"keys": [KeyProof(key=encode(blob), proof=encode(proof))]})
+        return auth.changed(keys=[KeyProof(key=encode(blob), proof=encode(proof))])
 
     return prove
 
@@ -106,9 +110,9 @@ def by_secret(secret: Secret, role: str = "client") -> Prove:
     """Proves a shared secret."""
 
     def prove(handshake: ClientHandshake, auth: Auth) -> Auth:
-        auth = auth.model_copy(update={"method": "secret", "secret": secret.name})
+        auth = auth.changed(method="secret", secret=secret.name)
         proof = mac(secret, role, handshake.transcript(role, auth, secret.name.encode()))
-        return auth.model_copy(update={"proof": encode(proof)})
+        return auth.changed(proof=encode(proof))
 
     return prove
 
@@ -174,6 +178,7 @@ class RawClient:
         self._lie = transport, key_hash
         self.commands: dict[int, Command] = {}
         self.events: list[Event] = []
+        self.words: list[str] = []  # what came on channel 0 since the last connection
         self.welcome: Welcome
         self.session = Session(Role.CLIENT, limits)
         self.disconnect: Disconnected | None = None
@@ -388,8 +393,13 @@ class RawClient:
 
     def open(self, argv: list[str] | None = None, **fields: Any) -> int:
         """Open a channel: exec unless `request` says otherwise, with a random id unless `id` is given."""
-        fields = {"request": "exec", "id": random.token_hex(8), "window": self.limits.window} | fields
-        ident = self.session.open_channel(Open(argv=argv, **fields))
+        said: dict[str, Any] = {
+            "request": "exec",
+            "id": random.token_hex(8),
+            "window": self.limits.window,
+            "argv": argv,
+        }
+        ident = self.session.open_channel(Open(**{**said, **fields}))
         self.commands[ident] = Command()
         self.flush()
         return ident
@@ -451,6 +461,7 @@ class Stranger:
         self.sock: socket.socket = dial(target, source)
         if target.startswith("tls:") and tls:
             self.sock = client_context().wrap_socket(self.sock)
+            made.append(self.sock)
 
     def send(self, data: bytes) -> None:
         """All of `data`, unless the server is gone."""

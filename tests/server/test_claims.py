@@ -17,7 +17,7 @@ def test_an_id_runs_once_and_tells_its_end_again() -> None:
     verdict, claim = claims.claim("me", TRUE, 0)
     assert verdict == "new"
     told: list[Exit] = []
-    assert claims.claim("me", TRUE.model_copy(update={"window": 7}), 1) == ("again", claim)
+    assert claims.claim("me", TRUE.changed(window=7), 1) == ("again", claim)
     claim.when_ended(told.append)
     claim.end(Exit(status=3), 2)
     claim.when_ended(told.append)
@@ -53,19 +53,19 @@ def test_what_could_not_start_may_be_tried_again() -> None:
 
 def test_memory_is_bounded_and_running_commands_are_never_forgotten() -> None:
     claims = Claims(replace(DEFAULT_LIMITS, commands_remembered_max=100))
-    _, running = claims.claim("me", TRUE.model_copy(update={"id": "running"}), 0)
+    _, running = claims.claim("me", TRUE.changed(id="running"), 0)
     for number in range(1000):
-        _, claim = claims.claim("me", TRUE.model_copy(update={"id": f"n{number}"}), number)
+        _, claim = claims.claim("me", TRUE.changed(id=f"n{number}"), number)
         claim.end(Exit(status=0), number)
     assert len(claims) <= 101
     assert claims.ask("me", "running", 1000) is running
-    assert claims.claim("me", TRUE.model_copy(update={"id": "n999"}), 1000)[0] == "again"
-    assert claims.claim("me", TRUE.model_copy(update={"id": "n0"}), 1000)[0] == "new", "the promise's limit"
+    assert claims.claim("me", TRUE.changed(id="n999"), 1000)[0] == "again"
+    assert claims.claim("me", TRUE.changed(id="n0"), 1000)[0] == "new", "the promise's limit"
 
 
 def test_old_ones_are_forgotten() -> None:
     claims = Claims(DEFAULT_LIMITS)
     claims.claim("me", TRUE, 0)[1].end(Exit(status=0), 0)
     week = DEFAULT_LIMITS.commands_remembered_time
-    claims.claim("me", TRUE.model_copy(update={"id": "later"}), week + 1)
+    claims.claim("me", TRUE.changed(id="later"), week + 1)
     assert len(claims) == 1

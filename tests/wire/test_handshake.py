@@ -229,7 +229,7 @@ def test_4096_bytes_are_allowed_before_login() -> None:
 )
 def test_a_hello_that_will_not_do(change: dict[str, Any]) -> None:
     """Its form is right: our own hello is out when the fault shows, and no word on the fault."""
-    data = control(hello().model_copy(update=change))
+    data = control(hello().changed(**change))
     for made in (server(), client()):
         events = feed(made, data)
         assert len(events) == 1 and isinstance(events[0], Failed) and events[0].error.code == "bad_message"
@@ -240,13 +240,13 @@ def test_a_hello_that_will_not_do(change: dict[str, Any]) -> None:
 
 def test_least_limits_are_enough() -> None:
     least = {"frame_max": FRAME_MAX_LEAST, "unacked_bytes_max": FRAME_MAX_LEAST, "unacked_frames_max": 128, "window": 0}
-    assert feed(server(), control(hello().model_copy(update=least))) == []
+    assert feed(server(), control(hello().changed(**least))) == []
 
 
 @pytest.mark.parametrize("version", [0, 2, 2**53 - 1])
 def test_another_version_learns_ours(version: int) -> None:
     """The server answers with its own hello, so that the other client can say which version speaks here."""
-    data = control(hello().model_copy(update={"version": version}))
+    data = control(hello().changed(version=version))
     for made in (server(), client()):
         events = feed(made, data)
         assert len(events) == 1 and isinstance(events[0], Failed)
@@ -416,7 +416,7 @@ def test_what_auth_holds_is_bound() -> None:
     """A new field of `auth` must be added to the transcript, or named here with the reason."""
     bound = {"method", "user", "session", "received", "on_lost", "grace_ms"}
     by_credential = {"secret", "keys"}
-    assert set(Auth.model_fields) - bound - by_credential == {"type", "proof"}
+    assert set(Auth.fields()) - bound - by_credential == {"type", "proof"}
 
 
 def test_the_drivers_limits_hold() -> None:

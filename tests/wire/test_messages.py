@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from remote_shell.errors import RemoteProtocolError, UsageError
 from remote_shell.wire.messages import (
@@ -110,7 +110,7 @@ def test_round_trip(name: str) -> None:
     assert decode(encoded) == message
     assert encoded.startswith(b'{"type":"%s"' % name.encode()) and b"null" not in encoded
     assert json.loads(encoded).items() >= EXAMPLES[name].items()
-    with pytest.raises(ValidationError):
+    with pytest.raises(AttributeError):
         message.type = "x"  # type: ignore[attr-defined]
 
 
@@ -122,7 +122,7 @@ def test_characters_go_as_utf_8() -> None:
 def test_extra_and_missing_fields(name: str) -> None:
     example = {"type": name, **EXAMPLES[name]}
     assert code({**example, "surplus": 1}) == "bad_message"
-    needed = [key for key, field in MODELS[name].model_fields.items() if field.is_required()]
+    needed = [key for key, field in MODELS[name].fields().items() if field.required]
     for key in needed:
         assert code({other: value for other, value in example.items() if other != key}) == "bad_message"
 
@@ -130,8 +130,8 @@ def test_extra_and_missing_fields(name: str) -> None:
 def integer_fields() -> Iterator[tuple[str, str]]:
     """Every field of every message that is a number."""
     for name, model in MODELS.items():
-        for key, field in model.model_fields.items():
-            if int in (field.annotation, *get_args(field.annotation)) or "int" in str(field.annotation):
+        for key, field in model.fields().items():
+            if "'type': 'int'" in str(field.schema):
                 yield name, key
 
 
@@ -140,7 +140,7 @@ def integer_fields() -> Iterator[tuple[str, str]]:
 def test_integers_are_integers(name: str, key: str, value: object) -> None:
     """0 to 2^53-1; never a string, a float with an integer's value, or a boolean."""
     example = {"type": name, **EXAMPLES[name], key: value}
-    if value is None and MODELS[name].model_fields[key].default is None:
+    if value is None and MODELS[name].fields()[key].default is None:
         assert decode(json.dumps(example).encode())  # null is the same as absent where a field has no other default
     else:
         assert code(example) == "bad_message"
@@ -277,21 +277,23 @@ BASE = '{"type":"open","request":"exec","id":"x","window":1,'
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "told"),
     [
-        BASE + '"argv":[' + ",".join("1" * (MIB // 2)) + "]}",
-        BASE + '"env":[' + ",".join(["[]"] * (MIB // 3)) + "]}",
-        BASE + '"env":[' + ",".join(['["a",{"base64":1}]'] * (MIB // 19)) + "]}",
-        BASE + '"cwd":{' + ",".join(f'"{n}":1' for n in range(MIB // 10)) + "}}",
-        '{"type":"close",' + ",".join(f'"{n}":1' for n in range(MIB // 10)) + "}",
-        '{"type":"close","x":[' + ",".join(["[]"] * (MIB // 3)) + "]}",
+        (BASE + '"argv":[' + ",".join("1" * (MIB // 2)) + "]}", "argv.0"),
+        (BASE + '"env":[' + ",".join(["[]"] * (MIB // 3)) + "]}", "env.0"),
+        (BASE + '"env":[' + ",".join(['["a",{"base64":1}]'] * (MIB // 19)) + "]}", "env.0.1"),
+        (BASE + '"cwd":{' + ",".join(f'"{n}":1' for n in range(MIB // 10)) + "}}", "faults"),
+        ('{"type":"close",' + ",".join(f'"{n}":1' for n in range(MIB // 10)) + "}", "faults"),
+        ('{"type":"close","x":[' + ",".join(["[]"] * (MIB // 3)) + "]}", "x"),
     ],
     ids=["argv", "env", "boxed", "boxed fields", "fields", "lists"],
 )
-def test_a_mebibyte_of_faults_is_cheap(payload: str) -> None:
-    """Writing each fault out cost 3 s and 1.3 GB."""
+def test_a_mebibyte_of_faults_is_cheap(payload: str, told: str) -> None:
+    """A list stops at its first, very many are only counted. Writing each out cost 3 s and 1.3 GB."""
     before = resource.getrusage(resource.RUSAGE_SELF)
-    assert code(payload.encode()) == "bad_message"
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode(payload.encode())
+    assert caught.value.code == "bad_message" and told in caught.value.detail
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert after.ru_utime - before.ru_utime < 1.0
     assert after.ru_maxrss - before.ru_maxrss < 200 * 1024
@@ -316,7 +318,7 @@ JSON = st.recursive(
 @given(st.sampled_from(sorted(MODELS)), st.data())
 @settings(max_examples=300, deadline=None)
 def test_any_values_are_a_message_or_a_named_error(name: str, data: st.DataObject) -> None:
-    fields = {**EXAMPLES[name], **data.draw(st.dictionaries(st.sampled_from(sorted(MODELS[name].model_fields)), JSON))}
+    fields = {**EXAMPLES[name], **data.draw(st.dictionaries(st.sampled_from(sorted(MODELS[name].fields())), JSON))}
     try:
         message = decode(json.dumps({**fields, "type": name}).encode())
     except RemoteProtocolError as error:
@@ -346,12 +348,19 @@ def test_nul_is_refused_on_both_ends() -> None:
             from_system(value)
 
 
+def boxed(text: str) -> Boxed:
+    """One that the model would refuse."""
+    made = object.__new__(Boxed)
+    made.__dict__["base64"] = text
+    return made
+
+
 @pytest.mark.parametrize("text", ["A", "AA", "AAA", "AAAAA", "AA==A"])
 def test_bad_base64(text: str) -> None:
     with pytest.raises(RemoteProtocolError, match="base64"):
         unbase64(text)
     with pytest.raises(RemoteProtocolError):
-        from_system(Boxed.model_construct(base64=text))
+        from_system(boxed(text))
 
 
 def test_base64() -> None:
@@ -363,7 +372,7 @@ def test_what_we_build_is_checked_as_well() -> None:
         lambda: Exit(status=256),
         lambda: Signal(signal="INT"),
         lambda: Ping(received=-1, sent=0),
-        lambda: Hello.model_validate({}),
+        lambda: Hello.from_value({}),
     ):
         with pytest.raises(ValidationError):
             build()
@@ -373,4 +382,4 @@ def test_message_is_abstract_only_in_name() -> None:
     """Every model has a distinct tag, equal to its name, as its first field."""
     for name, model in MODELS.items():
         assert issubclass(model, Message)
-        assert next(iter(model.model_fields)) == "type" and model.model_fields["type"].default == name
+        assert next(iter(model.fields())) == "type" and model.fields()["type"].default == name
