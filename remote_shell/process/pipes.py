@@ -31,7 +31,7 @@ class PipeProcess:
     """A running command. `exit` is set when it was told; then signals are dropped, and output of survivors may follow."""
 
     __slots__ = (
-        "__weakref__", "_killer", "_limits", "_loop", "_outputs", "_pidfd", "_poller", "_popen", "_seen", "_settling", "_sink",
+        "_killer", "_limits", "_loop", "_outputs", "_pidfd", "_poller", "_popen", "_report_timer", "_seen", "_settling", "_sink",
         "_stdin", "_tree", "exit",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class PipeProcess:
         self._tree = ProcessTree(popen.pid, command_id)
         self._killer: TreeKiller | None = None
         self._seen: Exit | None = None  # the exit, before it is told
+        self._report_timer: asyncio.TimerHandle | None = None
         self._settling: list[Callable[[], None]] = []  # wait until what is in the pipes was passed on
 
     @classmethod
@@ -162,8 +163,9 @@ class PipeProcess:
     def kill(self, grace: float, first: str = "SIGTERM") -> None:
         """End the whole tree: `first` to all of it, KILL after `grace` seconds. Also those that left group and session.
 
-        The exit is told as soon as the leader ends; others have the rest of the grace. After a normal exit this still ends
-        the survivors that carry the command's id. Goes on after `close`.
+        When the leader ends, the others have the rest of the grace; the exit is told when all are gone, at the latest
+        limits.exit_report_time after the leader's end. After a normal exit this still ends the survivors that carry the
+        command's id. Goes on after `close`.
         """
         number = signal_number(first)
         killer = self._killer
@@ -235,8 +237,18 @@ class PipeProcess:
         os.close(self._pidfd)
         self._pidfd = -1
         self._seen = seen
+        if self._killer is None:
+            self._report()
+            return
+        self._killer.leader_ended()
         if self._killer is not None:
-            self._killer.leader_ended()
+            self._report_timer = self._loop.call_later(self._limits.exit_report_time, self._report)
+
+    def _report(self) -> None:
+        """Tell the exit behind what the pipes hold now. Once."""
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
         self.settle(self._tell_exit)
 
     def _tell_exit(self) -> None:
@@ -258,6 +270,8 @@ class PipeProcess:
             self._popen.wait()  # a zombie: does not block
             children.forget(self.pid)
             self._tree.held = False
+        if self._report_timer is not None:
+            self._report()
 
 
 class _Nobody:

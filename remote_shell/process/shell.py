@@ -36,7 +36,7 @@ class LiveShell:
     """A running bash. `cwd` is its directory after the last command."""
 
     __slots__ = (
-        "__weakref__", "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
+        "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
         "_serial", "_sink", "_state", "cwd",
     )  # fmt: skip
 

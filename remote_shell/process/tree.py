@@ -185,10 +185,9 @@ class TreeKiller:
             self._look()
 
     def leader_ended(self) -> None:
-        """The leader is dead: see whether anything else is left, from now on often."""
-        if self._loop.time() < self._kill_at:
-            self._delay = _FIRST_LOOK
-            self._look()
+        """The leader is dead: see at once, and from now on often, whether anything else is left."""
+        self._delay = _FIRST_LOOK
+        self._look()
 
     def stop(self) -> None:
         """Kill no further. The tree stays as it is."""

@@ -12,11 +12,12 @@ import pytest
 from remote_shell.identity.secrets import load_secret
 from remote_shell.testing import RunningServer, server
 
+from . import raw_client
 from .raw_client import Prove, RawClient, by_key, by_secret, peer, until
 
 ALL = ("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")
 KINDS = ("unix", "tls", "tcp")
-QUICK = "[limits]\nrefusal_time = 0.1\nkill_grace = 0.5\n"
+QUICK = "[limits]\nrefusal_time = 0.05\nkill_grace = 0.5\n"
 
 
 class Place(NamedTuple):
@@ -66,6 +67,15 @@ def served() -> Iterator[RunningServer]:
     """The server of most tests."""
     with server(ALL, config=QUICK) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def hang_up() -> Iterator[None]:
+    """Closes what a failed test left open, so that it fails alone."""
+    yield
+    for sock in raw_client.made:
+        sock.close()
+    raw_client.made.clear()
 
 
 @pytest.fixture(params=KINDS)

@@ -18,10 +18,10 @@ from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.testing import RunningServer
 from remote_shell.wire import frames
 from remote_shell.wire.frames import CONTROL, FrameDecoder
-from remote_shell.wire.messages import Hello, Message
+from remote_shell.wire.messages import Message
 
 from ..wire.test_messages import EXAMPLES
-from .conftest import Place, Starter, descriptors, resident
+from .conftest import KINDS, Place, Starter, descriptors, resident
 from .raw_client import LoginDeniedError, RawClient, Stranger, by_secret, make_hello, until
 
 DENIED = b"\0\0\0\x11\3\0\0\0\0" + b'{"type":"denied"}'
@@ -110,9 +110,9 @@ def after_hello() -> dict[str, bytes]:
     }
 
 
-def all_frame_types() -> dict[str, bytes]:
+def frame_types() -> dict[str, bytes]:
     """A frame of each type that there could be."""
-    return {f"type {kind} on {channel}": header(40, kind, channel) for kind in range(256) for channel in (0, 1)}
+    return {f"type {kind} on {kind & 1}": header(40, kind, kind & 1) for kind in range(256)}
 
 
 def replies(place: Place, cases: Mapping[str, bytes]) -> Iterable[tuple[str, bytes]]:
@@ -127,9 +127,11 @@ def replies(place: Place, cases: Mapping[str, bytes]) -> Iterable[tuple[str, byt
             yield name, stranger.rest()
 
 
-@pytest.mark.parametrize("cases", [bad_lengths, bad_payloads, bad_first_messages, after_hello, all_frame_types])
+@pytest.mark.parametrize("cases", [bad_lengths, bad_payloads, bad_first_messages, after_hello, frame_types])
 def test_one_refusal_for_everything(cases: Any, place: Place, unharmed: RunningServer) -> None:
     inputs: dict[str, bytes] = cases()
+    if cases is frame_types and place.kind != "unix":
+        inputs = {name: inputs[name] for name in list(inputs)[:: 15 if place.kind == "tls" else 5]}
     logged = unharmed.read_log().count("refused: ")
     for name, answer in replies(place, inputs):
         assert (without_hello(answer) if cases is after_hello else answer) == DENIED, name
@@ -164,16 +166,16 @@ def test_chunks_do_not_matter(place: Place, unharmed: RunningServer) -> None:
 
 def test_a_refusal_is_told_at_one_time(start: Starter) -> None:
     """Counted from accept, whatever the reason and whenever it was found."""
-    running = start(refusal_time=0.4)
+    running = start(refusal_time=0.3)
     wrong = generate("test"), generate("unknown"), load_secret(running.secret_file)
     took: dict[str, float] = {}
-    for kind in ("unix", "tcp", "tls"):
-        place = Place(running, kind)
-        strangers = {f"{kind} {name}": (Stranger(place.target), data) for name, data in after_hello().items()}
-        strangers |= {f"{kind} {name}": (Stranger(place.target), data) for name, data in bad_lengths().items()}
-        for name, (stranger, data) in strangers.items():
+    inputs = after_hello() | bad_lengths()
+    few = {name: data for name, data in inputs.items() if name in ("no keys", "an unknown secret", "length 0")}
+    for kind, cases in (("unix", few), ("tcp", inputs), ("tls", few)):
+        strangers = [(f"{kind}: {name}", Stranger(running.targets[kind]), data) for name, data in cases.items()]
+        for _, stranger, data in strangers:
             stranger.send(data)
-        for name, (stranger, _) in strangers.items():
+        for name, stranger, _ in strangers:
             assert stranger.rest().endswith(DENIED), name
             took[name] = time.monotonic() - stranger.dialled_at
     for number, secret in enumerate(wrong):
@@ -182,8 +184,8 @@ def test_a_refusal_is_told_at_one_time(start: Starter) -> None:
         with pytest.raises(LoginDeniedError, match="denied"):
             RawClient(running.targets["tls"], by_secret(secret, role))
         took[f"secret {number}"] = time.monotonic() - began
-    assert min(took.values()) >= 0.39, min(took, key=lambda name: took[name])
-    assert max(took.values()) < 0.8, max(took, key=lambda name: took[name])
+    assert min(took.values()) >= 0.3, min(took, key=lambda name: took[name])
+    assert max(took.values()) < 0.6, max(took, key=lambda name: took[name])
 
 
 def test_no_word_costs_the_server_more_than_a_hello(place: Place) -> None:
@@ -209,9 +211,7 @@ def test_silence_and_slowness_end_after_the_login_time(start: Starter) -> None:
     running = start(login_time=0.4, refusal_time=0.05)
     greeting = client_hello()
     began = time.monotonic()
-    waiting: list[tuple[str, Stranger]] = []
-    for kind in ("unix", "tcp", "tls"):
-        waiting.append((f"{kind} silent", Stranger(running.targets[kind], tls=False)))
+    waiting = [(f"{kind} silent", Stranger(running.targets[kind], tls=False)) for kind in KINDS]
     for kind in ("unix", "tcp"):
         for data in (hello()[:-1], hello(), header(4096, body=b"{")):
             waiting.append((f"{kind} {len(data)} bytes", Stranger(running.targets[kind])))
@@ -248,7 +248,7 @@ def client_hello() -> bytes:
     "data",
     [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x40\x01" + b"\0" * 200,
+        b"\x16\x03\x01\x00\x10" + b"\0" * 200,
         b"\x80" * 300,
         b"SSH-2.0-x\r\n",
     ],
@@ -298,7 +298,8 @@ def test_what_follows_the_login_at_once_is_not_lost(place: Place) -> None:
     )
     stranger.send(hello() + control({"type": "auth", "method": "peer"}) + opening)
     seen = bytearray()
-    until(lambda: seen.extend(stranger.read()) or b'"close"' in seen, "the command's end")
+    while b'"close"' not in seen:
+        seen += stranger.read()
     assert b"early\n" in seen
     stranger.send(control({"type": "disconnect", "code": "bye"}))
     stranger.rest()
