@@ -1,0 +1,107 @@
+"""Parsers of the command line: argparse with our manners, and the options that several commands share.
+
+Builds the parser of the one command that was called and of no other. Never connects and reads no file. Neighbours: `main`
+calls it, `commands` fill it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, NoReturn
+
+from remote_shell.cli.exit_status import USAGE
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line on stderr for what it refuses."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+class Layout(argparse.RawDescriptionHelpFormatter):
+    """Help texts in two columns of their own width, whatever the terminal's: they are laid out by hand to fit 100."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=100)
+
+
+def make_parser(name: str) -> Parser:
+    """An empty parser for the command `name`. Abbreviated options are refused: a later release may make them ambiguous."""
+    return Parser(prog=f"remote-shell {name}", formatter_class=Layout, allow_abbrev=False)
+
+
+def add_client_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that connects."""
+    group = parser.add_argument_group("connection")
+    group.add_argument("--identity", metavar="FILE", help="log in with this Ed25519 key (default: ssh-agent's, ~/.ssh/id_ed25519, our own)")
+    group.add_argument("--secret-file", metavar="FILE", help="log in with the shared secret in this file")
+    group.add_argument("--fingerprint", metavar="SHA256:…", help="the server's key must be this one; nobody is asked")
+    group.add_argument("--known-hosts", metavar="FILE", help="the servers that are known (default: known_hosts in our settings folder)")
+    group.add_argument("--connect-timeout", metavar="S", type=seconds, help="give up after S seconds (default 10)")
+    group.add_argument("--insecure-tcp", action="store_true", help="allow a target tcp:…, which is not encrypted")
+    add_verbose(group)
+
+
+def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `connect` and `connect_async` take of them, with somebody to ask if there is a terminal."""
+    from remote_shell.cli.asking import confirmation
+    from remote_shell.identity.signers import ask_on_terminal
+
+    return {
+        "identity": arguments.identity,
+        "secret_file": arguments.secret_file,
+        "fingerprint": arguments.fingerprint,
+        "known_hosts": arguments.known_hosts,
+        "connect_timeout": arguments.connect_timeout,
+        "insecure_tcp": arguments.insecure_tcp,
+        "ask": ask_on_terminal(),
+        "confirm": confirmation(),
+    }
+
+
+def add_verbose(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more: log lines, and a traceback with an error")
+
+
+def seconds(text: str) -> float:
+    """A time above zero. argparse shows this function's name in its error, hence the name."""
+    value = float(text)
+    if not 0 < value < 1e9:  # nan compares false
+        raise ValueError(text)
+    return value
+
+
+def split_rest(parser: argparse.ArgumentParser, rest: list[str], missing: str) -> tuple[str, list[str]]:
+    """TARGET and ARGV from what follows the options: `TARGET ARGV…` or `TARGET -- ARGV…`.
+
+    Options end at TARGET: what follows is the command's, dashes and all.
+    """
+    words = rest[1:] if rest[:1] == ["--"] else rest
+    if not words:
+        parser.error(missing)
+    target, argv = words[0], words[1:]
+    if argv[:1] == ["--"]:
+        return target, argv[1:]
+    if argv and argv[0].startswith("-"):
+        parser.error(f"options come before {target!a}, and {argv[0]!a} comes after it; to run a program of that name write -- before it")
+    return target, argv
+
+
+def environment_pairs(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, str]:
+    """What `--env K=V` (that value) and `--env K` (our own value) add to the command's environment."""
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name:
+            parser.error(f"--env {word!a}: no name; write K=V, or K for the value it has here")
+        if not equals:
+            local = os.environ.get(name)
+            if local is None:
+                parser.error(f"--env {name}: it is not set here; write {name}=VALUE")
+            value = local
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,83 @@
+"""`remote-shell run [options] TARGET [--] ARGV…`: one command over there, as if it ran here.
+
+Neighbours: `cli.passing` runs it with our own streams, `cli.report` for --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from remote_shell.cli.arguments import add_client_options, client_options, environment_pairs, seconds, split_rest
+
+DESCRIPTION = """\
+Runs one command on TARGET. Its stdin, stdout and stderr are ours, byte for byte, and its exit status is ours.
+Options end at TARGET. The words after it are the program and its arguments: no shell looks at them, unless -c.
+Ctrl-C and TERM reach the command as what they are; a second one ends all its processes.\
+"""
+EXAMPLES = """\
+exit status:
+  the command's own; 128+N if signal N ended it; 124 timed out; 125 our own failure (the message says what is
+  known of the command); 126 it can't be run; 127 it was not found; 130 interrupted here
+
+examples:
+  remote-shell run build-box make -j8
+  remote-shell run -c 'cd /src && git log | head -3' build-box
+  tar c . | remote-shell run build-box -- tar x -C /tmp/here
+  remote-shell run --json --timeout 60 build-box ./test.sh
+"""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `run` takes."""
+    parser.usage = "%(prog)s [options] TARGET [--] ARGV…\n       %(prog)s [options] -c LINE TARGET"
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
+    group = parser.add_argument_group("the command")
+    group.add_argument("-c", dest="line", metavar="LINE", help="a line for the account's shell there, instead of ARGV")
+    group.add_argument("--cwd", metavar="DIR", help="start there; from HOME if it does not begin with /")
+    group.add_argument("--env", metavar="K=V", action="append", default=[], help="add to its environment; K alone: with its value here")
+    group.add_argument("--timeout", metavar="S", type=seconds, help="end all its processes after S seconds")
+    group.add_argument("-n", dest="no_stdin", action="store_true", help="its stdin is empty; for loops that read their own stdin")
+    group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
+    group.add_argument("--id", metavar="ID", type=command_id, help="run it at most once: again, it only says how it ended")
+    add_client_options(parser)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit status. Raises what the client raises."""
+    parser: argparse.ArgumentParser = arguments.parser
+    target, argv = split_rest(parser, arguments.rest, "no TARGET and no command")
+    if arguments.line is not None and argv:
+        parser.error(f"-c {arguments.line!a} is the command; what is {argv[0]!a} after {target!a} for?")
+    if arguments.line is None and not argv:
+        parser.error(f"no command after {target!a}; for a shell there: remote-shell shell {target}")
+    environment = environment_pairs(parser, arguments.env)
+
+    from remote_shell.cli.passing import Errand, perform
+
+    errand = Errand(
+        argv,
+        line=arguments.line,
+        cwd=arguments.cwd,
+        env=environment or None,
+        timeout=arguments.timeout,
+        no_stdin=arguments.no_stdin,
+        command_id=arguments.id,
+    )
+    options = client_options(arguments)
+    if arguments.json:
+        from remote_shell.cli.report import perform_for_report
+
+        return perform_for_report(target, options, errand)
+    return perform(target, options, errand)
+
+
+def command_id(text: str) -> str:
+    """An id as the protocol takes it."""
+    if not _ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!a}: an id has 1 to 64 letters, digits, '.', '_' or '-'")
+    return text

@@ -1,0 +1,89 @@
+"""`remote-shell shell TARGET`: a person at a live shell; without a terminal on stdin, a script for the shell there.
+
+Neighbours: `cli.repl` is the person's side, `cli.passing` the script's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from remote_shell.cli.arguments import add_client_options, client_options
+
+DESCRIPTION = """\
+One live shell (bash) on TARGET: directory, variables and functions stay from line to line, and the session outlives its
+connection. Each line starts with empty input; programs that need a terminal, such as editors, do not run in it.
+
+  Enter      runs the line; one that is not whole goes on on the next    Alt-Enter  begins a new line
+  Ctrl-C     interrupts the command, or clears the line                  Ctrl-D     leaves, as exit does
+
+Without a terminal on stdin it runs what it reads there, as sh does: remote-shell shell TARGET < script\
+"""
+EXAMPLES = """\
+examples:
+  remote-shell shell build-box
+  remote-shell shell unix:/run/user/1000/remote-shell/server.sock
+  echo 'cd /src && make' | remote-shell shell build-box
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `shell` takes."""
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
+    parser.add_argument("target", metavar="TARGET", help="HOST[:PORT], unix:PATH, tcp:127.0.0.1:PORT or a name from hosts.toml")
+    add_client_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Work until the person or the shell leaves. Raises what the client raises."""
+    return person_or_script(arguments.target, client_options(arguments))
+
+
+def person_or_script(target: str, options: dict[str, Any], *, trial: bool = False) -> int:
+    """The REPL if stdin is a terminal, otherwise stdin as a script; returns the exit status.
+
+    `trial`: the server is our own and goes when we do. Raises what the client raises.
+    """
+    if not os.isatty(0):
+        from remote_shell.cli.passing import Errand, perform
+
+        # The shell itself reads the script, so `read`, here-documents, `exit 3` and a syntax error in the last line mean
+        # what they mean to `sh`: a script cut into commands by us would be another language.
+        return perform(target, options, Errand(["bash", "-s"]))
+    import asyncio
+
+    from remote_shell.cli.exit_status import leave_by_signal
+    from remote_shell.cli.repl import LeftBySignalError
+
+    try:
+        return asyncio.run(_person(target, options, trial))
+    except LeftBySignalError as left:
+        return leave_by_signal(left.name)
+
+
+async def _person(target: str, options: dict[str, Any], trial: bool) -> int:
+    from remote_shell.cli.editor import Editor
+    from remote_shell.cli.repl import Repl, history_path
+    from remote_shell.cli.screen import Screen, introduction
+    from remote_shell.client.async_ import connect_async
+    from remote_shell.config.hosts import lookup
+
+    screen = Screen(terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"))
+    repl = Repl(screen)
+    async with connect_async(target, on_state=repl.on_state, **options) as host:
+        shell = await host.shell()
+        named = lookup(target) if host.target.text != target else None
+        name = host.welcome.host if named is None else named.name
+        for line in introduction(host.welcome, host.target, pinned=options.get("fingerprint") is not None, trial=trial):
+            screen.note(line)
+        editor = Editor(
+            screen,
+            name=name,
+            history=history_path(),
+            colour=named.colour if named is not None else None,
+            sign="#" if host.welcome.account == "root" else "$",
+        )
+        return await repl.run(shell, editor, name)

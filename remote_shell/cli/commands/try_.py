@@ -1,0 +1,51 @@
+"""`remote-shell try [-- ARGV…]`: a server of our own on a private Unix socket, and the client, gone together.
+
+Neighbours: `cli.trial` is the server, `commands.shell` and `cli.passing` are the client.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from remote_shell.cli.arguments import add_verbose
+
+DESCRIPTION = """\
+Starts a server for you alone, on a Unix socket in a folder of its own, and connects to it: without ARGV to work in its
+shell, otherwise to run that one command, with the exit status of `run`. Both are gone when it ends. Nothing to set up.\
+"""
+EXAMPLES = """\
+examples:
+  remote-shell try
+  remote-shell try -- uname -a
+  echo 'for i in 1 2 3; do echo $i; done' | remote-shell try
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `try` takes."""
+    parser.usage = "%(prog)s [-v] [--] [ARGV…]"
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
+    add_verbose(parser)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit status of the command or of the shell. Raises what server and client raise."""
+    argv: list[str] = arguments.rest
+    if argv[:1] == ["--"]:
+        argv = argv[1:]
+    elif argv and argv[0].startswith("-"):
+        arguments.parser.error(f"unknown option {argv[0]!a}; to run a program of that name write -- before it")
+
+    from remote_shell.cli.trial import Trial
+
+    with Trial(verbose=arguments.verbose) as trial:  # forks: before anything is imported that minds
+        if argv:
+            from remote_shell.cli.passing import Errand, perform
+
+            return perform(trial.target(), {}, Errand(argv))
+        from remote_shell.cli.commands.shell import person_or_script
+
+        return person_or_script(trial.target(), {}, trial=True)

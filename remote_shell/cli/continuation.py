@@ -1,0 +1,295 @@
+"""Whether a line of shell is whole, or goes on on the next: what Enter does in the REPL hangs on it.
+
+A scan of bash's grammar as far as it spans lines: quotes, substitutions, here-documents, compound commands, operators at the
+end. It never judges: what it doesn't understand counts as whole, and bash on the other side says what is wrong. Asking bash
+over there would cost a round trip at each Enter; asking one here (`bash -n`) would need one here, of the same version.
+Imports nothing. Neighbour: `repl`.
+"""
+
+from __future__ import annotations
+
+_OPENERS = {"if": "fi", "for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}", "[[": "]]"}
+_CLOSERS = frozenset(_OPENERS.values())
+_GO_ON = frozenset(("then", "else", "elif", "do", "!", "time", "coproc"))  # after these a command begins
+_WORD_END = " \t\n;&|<>()"
+_OPERATORS = ";&|"
+
+
+def is_incomplete(text: str) -> bool:
+    """Whether bash, having read `text` and Enter, would wait for another line."""
+    scan = _Scan(text)
+    try:
+        scan.commands()
+    except _Unfinished:
+        return True
+    except (_Broken, RecursionError):
+        return False
+    return scan.goes_on
+
+
+class _Unfinished(Exception):  # noqa: N818  # not an error
+    """The text ended inside of something."""
+
+
+class _Broken(Exception):  # noqa: N818
+    """Not shell as we know it: for bash to judge."""
+
+
+class _Scan:
+    """One pass over a text. `at` is the position; every method moves it over what its name says."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.goes_on = False  # an operator or `name()` stands last
+        self._documents: list[tuple[str, bool]] = []  # here-documents whose bodies begin at the next line: word, tabs off
+
+    def commands(self, closer: str = "") -> None:
+        """Commands up to the end, or up to `closer`, the parenthesis that ends a substitution or subshell."""
+        open_words: list[str] = []  # what closes the compound commands that are open
+        start = True  # a command may begin here, so that a reserved word counts
+        pattern = False  # in a case, before the pattern's parenthesis
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign in " \t":
+                self.at += 1
+            elif sign == "\n":
+                self._line_end()
+                start = True
+            elif sign == "#":
+                self._comment()
+            elif sign == ")" and not pattern:
+                if open_words or not closer:
+                    raise _Broken
+                self.at += 1
+                self.goes_on = False
+                return
+            elif sign == ")":
+                self.at += 1
+                start, pattern = True, False
+            elif sign == "|" and pattern:
+                self.at += 1
+            elif sign in _OPERATORS:
+                ended = self._operator()
+                pattern = ended and open_words[-1:] == ["esac"]
+                start = True
+            elif sign == "(":
+                start = self._parenthesis(start, pattern)
+            elif sign in "<>":
+                self._redirection()
+            else:
+                word = self._word()
+                if pattern and word != "esac":
+                    continue
+                was_start, start, pattern = start, False, False
+                if open_words[-1:] == ["]]"]:
+                    if word == "]]":
+                        open_words.pop()
+                elif open_words[-1:] == ["in"]:
+                    if word == "in":
+                        open_words[-1] = "esac"
+                        start = pattern = True
+                elif was_start and word == "function":
+                    start = self._function_name()
+                elif was_start or word == "esac" and open_words[-1:] == ["esac"]:
+                    start = self._reserved(word, open_words)
+        if open_words or closer or self._documents:
+            raise _Unfinished
+
+    def _reserved(self, word: str, open_words: list[str]) -> bool:
+        """`word` where a command may begin; whether another may begin after it."""
+        if word == "case":
+            open_words.append("in")  # its own "esac" counts from there on
+        elif word in _OPENERS:
+            open_words.append(_OPENERS[word])
+            return word not in ("for", "select", "[[")
+        elif word in _CLOSERS:
+            if not open_words or open_words.pop() != word:
+                raise _Broken
+        elif word == "do" and not open_words:
+            raise _Broken
+        return word in _GO_ON
+
+    def _function_name(self) -> bool:
+        """What follows the word `function`: a name, perhaps with `()`; its body may stand on the next line."""
+        self._blanks()
+        self._word()
+        self._blanks()
+        if self.text.startswith("()", self.at):
+            self.at += 2
+        self.goes_on = True
+        return True
+
+    def _blanks(self) -> None:
+        while self.at < len(self.text) and self.text[self.at] in " \t":
+            self.at += 1
+
+    def _word(self) -> str:
+        """One word with its quotes; what they hold is not looked at as words."""
+        begin = self.at
+        self.goes_on = False
+        while self.at < len(self.text) and self.text[self.at] not in _WORD_END:
+            self._piece()
+        return self.text[begin : self.at]
+
+    def _piece(self) -> None:
+        """One sign outside of quotes, with what it opens."""
+        sign = self.text[self.at]
+        follows = self.text[self.at + 1 : self.at + 2]
+        if sign == "\\":
+            self._escaped()
+        elif sign == "'":
+            self._until("'", escapes=False)
+        elif sign == '"':
+            self._double_quotes()
+        elif sign == "`":
+            self._until("`", escapes=True)
+        elif sign == "$" and follows == "'":
+            self.at += 1
+            self._until("'", escapes=True)
+        elif sign == "$" and follows == "(":
+            self._substitution()
+        elif sign == "$" and follows == "{":
+            self._braces()
+        else:
+            self.at += 1
+            if sign == "=" and follows == "(":  # an array: its words are no commands, its line ends no ends
+                self._array()
+
+    def _escaped(self) -> None:
+        if self.at + 1 >= len(self.text):
+            raise _Unfinished
+        self.at += 2
+
+    def _until(self, end: str, *, escapes: bool) -> None:
+        self.at += 1
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign == "\\" and escapes:
+                self._escaped()
+                continue
+            self.at += 1
+            if sign == end:
+                return
+        raise _Unfinished
+
+    def _double_quotes(self) -> None:
+        self.at += 1
+        while self.at < len(self.text):
+            if self.text[self.at] == '"':
+                self.at += 1
+                return
+            if self.text[self.at] in "\\`" or self.text.startswith(("$(", "${"), self.at):
+                self._piece()
+            else:
+                self.at += 1
+        raise _Unfinished
+
+    def _substitution(self) -> None:
+        """`$(commands)` or `$((arithmetic))`."""
+        if self.text.startswith("((", self.at + 1):
+            self.at += 3
+            self._arithmetic()
+        else:
+            self.at += 2
+            self.commands(closer=")")
+
+    def _braces(self) -> None:
+        self.at += 2
+        while self.at < len(self.text):
+            if self.text[self.at] == "}":
+                self.at += 1
+                return
+            self._piece()
+        raise _Unfinished
+
+    def _array(self) -> None:
+        self.at += 1
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign == ")":
+                self.at += 1
+                return
+            if sign == "#" and self.text[self.at - 1] in " \t\n(":
+                self._comment()
+            elif sign in _WORD_END:
+                self.at += 1
+            else:
+                self._piece()
+        raise _Unfinished
+
+    def _arithmetic(self) -> None:
+        """Up to the two parentheses that close it; `<<` is a shift in there."""
+        depth = 2
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign in "()":
+                depth += 1 if sign == "(" else -1
+                self.at += 1
+                if depth == 0:
+                    return
+            else:
+                self._piece()
+        raise _Unfinished
+
+    def _parenthesis(self, start: bool, pattern: bool) -> bool:
+        """An opening one where no word is: a subshell, `((`, `name()`, a pattern's; whether a command may begin after it."""
+        self.goes_on = False
+        if pattern:
+            self.at += 1
+            return start
+        if start and self.text.startswith("((", self.at):
+            self.at += 2
+            self._arithmetic()
+            return False
+        self.at += 1
+        rest = self.text[self.at :].lstrip(" \t")
+        if not start and rest.startswith(")"):
+            self.at = len(self.text) - len(rest) + 1
+            self.goes_on = True  # name(): its body follows, perhaps on the next line
+            return True
+        self.commands(closer=")")
+        return False
+
+    def _operator(self) -> bool:
+        """`;`, `&`, `|` and their doubles; whether it was one that ends a case's branch."""
+        begin = self.at
+        while self.at < len(self.text) and self.text[self.at] in _OPERATORS:
+            self.at += 1
+        operator = self.text[begin : self.at]
+        self.goes_on = operator in ("|", "||", "&&", "|&")
+        return operator in (";;", ";&", ";;&")
+
+    def _redirection(self) -> None:
+        begin = self.at
+        while self.at < len(self.text) and self.text[self.at] in "<>&|-":
+            self.at += 1
+        operator = self.text[begin : self.at]
+        if self.text.startswith("(", self.at) and operator in ("<", ">"):
+            self.at += 1
+            self.commands(closer=")")
+        elif operator in ("<<", "<<-"):
+            self._blanks()
+            word = self._word()
+            self._documents.append((_unquoted(word), operator.endswith("-")))
+
+    def _comment(self) -> None:
+        end = self.text.find("\n", self.at)
+        self.at = len(self.text) if end < 0 else end
+
+    def _line_end(self) -> None:
+        self.at += 1
+        while self._documents:
+            word, tabs_off = self._documents[0]
+            end = self.text.find("\n", self.at)
+            line = self.text[self.at :] if end < 0 else self.text[self.at : end]
+            found = (line.lstrip("\t") if tabs_off else line) == word
+            if end < 0 and not found:
+                raise _Unfinished
+            self.at = len(self.text) if end < 0 else end + 1
+            if found:
+                del self._documents[0]
+
+
+def _unquoted(word: str) -> str:
+    return word.replace("\\", "").replace("'", "").replace('"', "")

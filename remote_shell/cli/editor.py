@@ -1,0 +1,99 @@
+"""Reading a line at the prompt: prompt_toolkit, set up for shell.
+
+Enter runs what is whole and goes on with what is not; Alt-Enter always begins a new line; a paste lands in the editor and waits
+for Enter. Never runs anything and knows no connection. Neighbours: `continuation` says what is whole, `history` remembers.
+"""
+
+from __future__ import annotations
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout.processors import TabsProcessor
+from prompt_toolkit.output import create_output
+from prompt_toolkit.styles import Style
+
+from remote_shell.cli.continuation import is_incomplete
+from remote_shell.cli.history import FileHistory
+from remote_shell.cli.screen import Screen, directory_text, printable
+
+_STYLE = {"host": "bold", "mark.failed": "ansired bold", "more": "ansibrightblack"}
+
+
+class Editor:
+    """The prompt of one host. `colour` is hosts.toml's word for the host's name; `sign` ends the prompt."""
+
+    def __init__(
+        self, screen: Screen, *, name: str, history: str | None, colour: str | None = None, sign: str = "$"
+    ) -> None:
+        self.home = ""  # what ~ stands for
+        self.active = False  # the prompt is on the screen
+        self._name = printable(name)
+        self._sign = sign
+        style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
+        self._session: PromptSession[str] = PromptSession(
+            multiline=True,
+            key_bindings=_bindings(),
+            history=FileHistory(history) if history is not None else None,
+            style=Style.from_dict(style if screen.colour else {}),
+            prompt_continuation=[("class:more", "> ")],
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],
+            output=create_output(always_prefer_tty=True),  # stdout may be a file: the prompt goes where the person is
+            enable_suspend=True,
+            include_default_pygments_style=False,
+            reserve_space_for_menu=0,
+        )
+
+    async def read(self, cwd: str, *, failed: bool) -> str | None:
+        """The next line or lines; None on Ctrl-D. A line that Ctrl-C clears is forgotten."""
+        self.active = True
+        try:
+            while True:
+                try:
+                    return await self._session.prompt_async(self._prompt(cwd, failed), handle_sigint=False)
+                except KeyboardInterrupt:
+                    failed = False
+                except EOFError:
+                    return None
+        finally:
+            self.active = False
+
+    def interrupt(self) -> bool:
+        """SIGINT from elsewhere clears the line, as Ctrl-C does. False: the prompt is not there."""
+        if not self.active or not self._session.app.is_running:
+            return False
+        self._session.app.exit(exception=KeyboardInterrupt(), style="class:aborting")
+        return True
+
+    def _prompt(self, cwd: str, failed: bool) -> StyleAndTextTuples:
+        return [
+            ("class:host", self._name),
+            ("", f" {directory_text(cwd, self.home)} "),
+            ("class:mark.failed" if failed else "", self._sign),
+            ("", " "),
+        ]
+
+
+def _bindings() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if is_incomplete(buffer.text):
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    @keys.add(Keys.BracketedPaste)
+    def _(event: KeyPressEvent) -> None:
+        # Without the line ends at its end, which would leave the cursor below what Enter is to run.
+        text = event.data.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+        event.current_buffer.insert_text(text)
+
+    return keys

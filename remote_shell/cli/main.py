@@ -1,0 +1,142 @@
+"""The entry point: finds the command, lets its module parse and run, and turns every failure into one line.
+
+Must not import anything heavy: `--help` and a mistyped word should cost no more than Python's own start. A command's module,
+and argparse, are imported when the command is called. Neighbours: `arguments` builds parsers, `commands` does the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from remote_shell import __version__
+from remote_shell.cli.exit_status import INTERRUPTED, USAGE, leave_by_signal, of_error
+from remote_shell.errors import RemoteShellError
+
+# command -> (module below cli.commands, what it does); the order is that of the help text
+COMMANDS = {
+    "try": ("try_", "server and client in one: a first look, nothing to set up"),
+    "run": ("run", "run one command there, its streams passed through byte for byte"),
+    "shell": ("shell", "work there: one live shell that keeps its directory and variables"),
+    "serve": ("serve", "the server: let those whose keys you list run commands here"),
+    "keys": ("keys", "your public keys and fingerprints, to be copied to a server"),
+}
+
+HELP = f"""\
+usage: remote-shell COMMAND [options] …        remote-shell COMMAND --help says more
+
+Runs commands on other machines. A session outlives its connection: what runs goes on after a cut.
+
+commands:
+{chr(10).join(f"  {name:<7}{summary}" for name, (_, summary) in COMMANDS.items())}
+
+A TARGET is HOST[:PORT] or tls:HOST:PORT (port 8822 unless told otherwise), unix:PATH,
+tcp:127.0.0.1:PORT (unencrypted, this machine only), or a name from hosts.toml.
+
+options:
+  -h, --help     this text
+  -V, --version  the version
+
+exit status of run and try: the command's own; 128+N if signal N ended it; 124 timed out; 125 our own
+failure; 126 can't be run; 127 not found; 130 interrupted here. 2: the command line made no sense.
+
+examples:
+  remote-shell try                                  a shell on a server that is gone afterwards
+  remote-shell serve --listen tls:0.0.0.0:8822      wait for those in ~/.ssh/authorized_keys
+  remote-shell run build-box -- make -j8            one command
+  remote-shell run -c 'du -sh * | sort -h' box      one line for the shell there
+  remote-shell shell box                            work there
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv`, without the program's name; returns the exit status. Raises nothing of ours."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        status = _dispatch(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # `remote-shell --help | head -1`: not a failure worth a word. What is still buffered must not fail again at exit.
+        _forget_stdout()
+        return leave_by_signal("SIGPIPE")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """One line on stderr, or one for each line of `text`; a stderr that is closed or full is no reason to fail again."""
+    for line in text.splitlines() or [""]:
+        shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+        try:
+            print(f"remote-shell: {shown}", file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            return
+
+
+def _dispatch(words: list[str]) -> int:
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help", "help"):
+        if first == "help" and words[1:2] and words[1] in COMMANDS:
+            return _dispatch([words[1], "--help"])
+        print(HELP, end="", file=sys.stdout if words else sys.stderr)
+        return 0 if words else USAGE
+    if first in ("-V", "--version"):
+        print(f"remote-shell {__version__}")
+        return 0
+    if first not in COMMANDS:
+        complain(_unknown(first))
+        return USAGE
+    return _run(first, words[1:])
+
+
+def _run(name: str, words: list[str]) -> int:
+    import importlib
+
+    from remote_shell.cli.arguments import make_parser
+
+    module = importlib.import_module(f"remote_shell.cli.commands.{COMMANDS[name][0]}")
+    parser = make_parser(name)
+    module.add_arguments(parser)
+    arguments = parser.parse_args(words)
+    verbose = getattr(arguments, "verbose", False)
+    try:
+        status: int = module.run(arguments)
+        return status
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        complain(describe(error))
+        return of_error(error)
+
+
+def describe(error: BaseException) -> str:
+    """What a person reads of `error`. Ours say it all; anything else is either the system's word or a bug of ours."""
+    if isinstance(error, RemoteShellError):
+        # FileNotFoundError's own text would begin with "[Errno 2]"
+        return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{where}{error.strerror}"
+    return f"a fault of ours: {type(error).__name__}: {error}; run it again with -v and report what it prints"
+
+
+def _unknown(word: str) -> str:
+    if word.startswith("-"):
+        return f"unknown option {word!a}; options of a command come after it; see remote-shell --help"
+    import difflib  # 5 ms, and only a mistyped word needs it
+
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}."
+    return f"unknown command {word!a}; {hint} See remote-shell --help"
+
+
+def _forget_stdout() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

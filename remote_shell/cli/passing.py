@@ -1,0 +1,151 @@
+"""One command over there with our own streams: what `run`, `try` and a script given to `shell` have in common.
+
+Bytes pass as they are, signals of ours become the command's, and its end becomes ours. The streams themselves are moved by the
+blocking client; every start of `run` passes here, so what is not always needed is imported where it is. Neighbours:
+`commands.run` has the options, `report` the object of --json.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from remote_shell import DEVNULL, PIPE
+from remote_shell.cli import exit_status
+from remote_shell.cli.main import complain
+from remote_shell.cli.notices import Notices
+from remote_shell.client.blocking import Host, connect
+from remote_shell.client.remote import RemoteProcess
+from remote_shell.client.results import TimeoutExpired
+from remote_shell.errors import RemoteShellError
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.wire.messages import Opened
+
+# Signals that a person or a supervisor sends to a program: they mean the command. The rest stay ours.
+_PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_INSISTING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)  # the second of these ends the tree
+_SLACK = 1.5  # seconds for the server's word on a timeout to arrive
+
+
+class Errand:
+    """What should run, and how."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        *,
+        line: str | None = None,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        timeout: float | None = None,
+        no_stdin: bool = False,
+        command_id: str | None = None,
+    ) -> None:
+        """`argv`, or `line` for the account's shell. `env` adds to the server's base; `timeout` is in seconds."""
+        self.argv = argv
+        self.line = line
+        self.timeout = timeout
+        self.no_stdin = no_stdin
+        # The server ends it in time and tells; our own clock only stands in for a server that can't be reached.
+        self.patience = None if timeout is None else timeout + DEFAULT_LIMITS.kill_grace + _SLACK
+        self._more: dict[str, Any] = {"cwd": cwd, "env_add": env, "timeout": timeout, "command_id": command_id}
+
+    def start(self, host: Host, *, captured: bool) -> RemoteProcess:
+        """Start it. Raises CommandError, ConnectionLostError."""
+        return host.popen(
+            self.argv if self.line is None else self.line,
+            shell="account" if self.line is not None else False,
+            stdin=DEVNULL if self.no_stdin else None,
+            stdout=PIPE if captured else None,
+            stderr=PIPE if captured else None,
+            **self._more,
+        )
+
+
+class EndedHereError(BaseException):
+    """A second Ctrl-C or TERM: the command's whole tree is to end. Not an Exception, as KeyboardInterrupt is none."""
+
+
+class Signals:
+    """While in use, signals to us go to the command."""
+
+    def __init__(self, process: RemoteProcess) -> None:
+        self._process = process
+        self._insisted = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in _PASSED:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or `&` in a script: the command need not hear of it
+                self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if number in _INSISTING:
+            if self._insisted:
+                raise EndedHereError
+            self._insisted = True
+        self._process.send_signal(number)
+
+
+def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
+    """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError."""
+    notices = Notices(target, complain, timer)
+    with connect(target, on_state=notices.on_state if os.isatty(2) else None, **options) as host:
+        process = errand.start(host, captured=False)
+        try:
+            with Signals(process):
+                process.communicate(timeout=errand.patience)
+        except EndedHereError:
+            process.abandon()
+            if notices.away:
+                complain(f"left without contact with {target}: the command there ends when the server's grace is over")
+                return exit_status.INTERRUPTED
+            return exit_status.of_signal("SIGKILL")
+        except TimeoutExpired:
+            process.abandon()
+            complain(f"timed out after {errand.timeout:g} s, and {target} can't be asked; it ends the command by itself")
+            return exit_status.TIMED_OUT
+        except (RemoteShellError, BrokenPipeError):
+            process.abandon()
+            raise
+        except OSError as error:  # ENOSPC, EIO: of our streams, since the link's faults are mended or told as ConnectionLostError
+            process.abandon()
+            raise OSError(error.errno, f"can't pass on the command's output: {error.strerror}") from None
+        opened = opened_of(process)
+        if opened is not None and opened.again:
+            complain("it ran before under this id: this is how it ended then; its output was not kept")
+        return status_of(process)
+
+
+def status_of(process: RemoteProcess) -> int:
+    """The exit status for the end of a command."""
+    end = process.result
+    assert end is not None, "it ended"
+    if end.timed_out:
+        return exit_status.TIMED_OUT
+    if end.signal is not None:
+        return exit_status.of_signal(end.signal)
+    return end.status or 0
+
+
+def opened_of(process: RemoteProcess) -> Opened | None:
+    """The server's word on the start: where, when, and whether it ran before."""
+    return process._state.opened
+
+
+def timer(seconds: float, what: Callable[[], None] | None) -> None:
+    """A timer by SIGALRM: there is no loop and no thread that could wait."""
+    if what is None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return
+    action = what
+    signal.signal(signal.SIGALRM, lambda number, frame: action())
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds))

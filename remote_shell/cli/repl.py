@@ -1,0 +1,177 @@
+"""The REPL: lines typed here, run by a live shell over there, on one event loop with the client.
+
+At the prompt prompt_toolkit has the terminal; while a command runs the terminal is the plain one that any program has, so that
+what is typed ahead is kept and Ctrl-C is a signal. Never looks into what commands write. Neighbours: `screen` shows,
+`editor` reads lines, `notices` tells of the connection, `commands.shell` and `commands.try_` start it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+from prompt_toolkit.application import run_in_terminal
+
+from remote_shell.cli.editor import Editor
+from remote_shell.cli.exit_status import SIGNALLED, signal_number
+from remote_shell.cli.notices import Notices
+from remote_shell.cli.screen import Screen
+from remote_shell.client.retry import State
+from remote_shell.client.shell import AsyncShell, ShellResult
+from remote_shell.errors import RemoteShellError, ShellEndedError
+
+_LEAVE = ("exit", "logout")
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class LeftBySignalError(Exception):
+    """TERM or HUP came to the client itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.name = signal.Signals(number).name
+
+
+class GivenUpError(RemoteShellError):
+    """Ctrl-C twice while there is no connection: the person does not want to wait."""
+
+
+class Repl:
+    """One person at one live shell. `name` is what the prompt and the notices call the host."""
+
+    def __init__(self, screen: Screen, editor: Editor, name: str) -> None:
+        self.screen = screen
+        self.status = 0  # of the last command
+        self._editor = editor
+        self._name = name
+        self._notices = Notices(name, self._say, self._later)
+        self._timer: asyncio.TimerHandle | None = None
+        self._shell: AsyncShell | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._interrupts = 0  # Ctrl-C since the command began
+        self._left: Exception | None = None  # why the task was cancelled
+
+    def on_state(self, state: State) -> None:
+        """For the client: the connection's state changed."""
+        self._notices.on_state(state)
+
+    async def run(self, shell: AsyncShell) -> int:
+        """Read and run lines until the person or the shell leaves; returns the exit status.
+
+        Raises ConnectionLostError, LeftBySignalError, GivenUpError.
+        """
+        self._shell = shell
+        self._editor.home = shell.cwd
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._lines(shell))
+        handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
+        handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if self._left is None:
+                raise
+            raise self._left from None
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+            self._later(0.0, None)
+        return self.status
+
+    # --- lines
+
+    async def _lines(self, shell: AsyncShell) -> None:
+        while True:
+            line = await self._editor.read(shell.cwd, failed=self.status != 0)
+            if line is None:
+                return
+            if line.strip() and await self._execute(shell, line):
+                return
+
+    async def _execute(self, shell: AsyncShell, line: str) -> bool:
+        """Run one line; whether that was the last."""
+        self._interrupts = 0
+        try:
+            result: ShellResult = await shell.run(line, text=False, on_output=self.screen.write)
+        except ShellEndedError as error:
+            self.screen.fresh_line()
+            self._report_end(line, error.reason)
+            return True
+        self.screen.fresh_line()
+        self.status = _status(result)
+        self.screen.ended(result.returncode, result.signal, result.duration)
+        if result.shell != "alive":
+            self._report_end(line, f"shell_{result.shell}")
+            return True
+        return False
+
+    def _report_end(self, line: str, reason: str) -> None:
+        if reason == "shell_replaced":
+            self.screen.note(f"the shell on {self._name} was replaced by another program (exec), which has ended")
+        elif line.split()[0] not in _LEAVE:
+            self.screen.note(f"the shell on {self._name} has ended; its variables are gone")
+
+    # --- signals
+
+    def _interrupt(self) -> None:
+        """Ctrl-C while a command runs, or a SIGINT from elsewhere."""
+        if self._editor.interrupt():
+            return
+        self._interrupts += 1
+        self.screen.echoed()  # the terminal shows ^C and stays on the line
+        if self._notices.away:
+            if self._interrupts > 1:
+                self._leave(GivenUpError(f"no contact with {self._name}: left while the command was under way"))
+            else:
+                self.screen.note(f"no contact with {self._name}: once more leaves")
+        elif self._shell is not None:
+            self._shell.interrupt()
+
+    def _quit(self) -> None:
+        """Ctrl-backslash: nothing here should dump core; the command gets the stronger signal."""
+        if self._shell is not None and not self._editor.active:
+            self.screen.echoed()
+            self._shell.signal("SIGQUIT")
+
+    def _leaver(self, number: int) -> Callable[[], None]:
+        return lambda: self._leave(LeftBySignalError(number))
+
+    def _leave(self, why: Exception) -> None:
+        self._left = why
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- notices
+
+    def _say(self, text: str) -> None:
+        if self._editor.active:
+            run_in_terminal(lambda: self.screen.note(text))
+        else:
+            self.screen.note(text)
+
+    def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, what) if what is not None else None
+
+
+def _status(result: ShellResult) -> int:
+    if result.signal is not None:
+        return SIGNALLED + signal_number(result.signal)
+    status: int = result.returncode
+    return status
+
+
+def history_path() -> str | None:
+    """Where the REPL's history is, or None if our folder for it can't be used."""
+    from remote_shell.config.paths import state_dir
+    from remote_shell.errors import ConfigError
+
+    try:
+        return os.path.join(state_dir(), "history")
+    except ConfigError:
+        return None

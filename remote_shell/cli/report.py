@@ -1,0 +1,150 @@
+"""`--json`: how a command ended, and what it wrote, as one object on one line.
+
+    {"argv","exit_status","signal","timed_out","connection_lost","job","started_at","duration_s","cwd","stdout","stderr"}
+
+with `stdout_base64` and `stderr_base64` beside the texts where the bytes are not UTF-8, `line` where `-c` gave one, `again` where it
+ran before under its id, and `error` with a `code` and a `message` where something failed. A failure before the start has the same keys.
+Neighbour: `passing` runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from remote_shell.cli import exit_status
+from remote_shell.cli.main import complain, describe
+from remote_shell.cli.notices import Notices
+from remote_shell.cli.passing import EndedHereError, Errand, Signals, opened_of, status_of, timer
+from remote_shell.client.blocking import connect
+from remote_shell.client.remote import RemoteProcess, write_all
+from remote_shell.client.results import TimeoutExpired
+from remote_shell.errors import (
+    AccessDeniedError,
+    CommandError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    IdentityError,
+    ServerIdentityError,
+    UsageError,
+)
+from remote_shell.wire.messages import from_system
+
+# the first that fits is the word in `error`; a CommandError brings its own
+_CODES: tuple[tuple[type[BaseException], str], ...] = (
+    (UsageError, "usage"),
+    (ConfigError, "config"),
+    (IdentityError, "identity"),
+    (ConnectError, "connect"),
+    (ServerIdentityError, "server_identity"),
+    (AccessDeniedError, "access_denied"),
+    (ConnectionLostError, "connection_lost"),
+    (KeyboardInterrupt, "interrupted"),
+)
+
+
+def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> int:
+    """Run it, print the object, return the exit status. Raises nothing of the client's: failures are in the object."""
+    report = _empty(errand)
+    process: RemoteProcess | None = None
+    try:
+        with connect(target, on_state=Notices(target, complain, timer).on_state if sys.stderr.isatty() else None, **options) as host:
+            process = errand.start(host, captured=True)
+            status = _watch(process, errand, report)
+    except (Exception, KeyboardInterrupt) as error:
+        status = exit_status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else exit_status.of_error(error)
+        message = "interrupted before it started" if isinstance(error, KeyboardInterrupt) else describe(error)
+        report["connection_lost"] = isinstance(error, ConnectionLostError)
+        report["error"] = {"code": _code(error), "message": message}
+        complain(message)
+    if process is not None:
+        report |= _facts(process)
+    text = json.dumps(report, ensure_ascii=False) + "\n"
+    # What was not UTF-8 in our argv is a lone surrogate in Python; so written, it is one in JSON's own escape.
+    write_all(1, [text.encode("utf-8", "backslashreplace")])
+    return status
+
+
+def _watch(process: RemoteProcess, errand: Errand, report: dict[str, Any]) -> int:
+    try:
+        with Signals(process):
+            out, err = process.communicate(timeout=errand.patience)
+    except EndedHereError:
+        process.abandon()
+        report["signal"] = "SIGKILL"
+        return exit_status.of_signal("SIGKILL")
+    except TimeoutExpired as expired:
+        process.abandon()
+        report["timed_out"] = True
+        _put_output(report, expired.output, expired.stderr)
+        return exit_status.TIMED_OUT
+    except BaseException:
+        process.abandon()
+        raise
+    _put_output(report, out, err)
+    return status_of(process)
+
+
+def _empty(errand: Errand) -> dict[str, Any]:
+    line = {"line": errand.line} if errand.line is not None else {}
+    return {
+        "argv": errand.argv if errand.line is None else None,
+        **line,
+        "exit_status": None,
+        "signal": None,
+        "timed_out": False,
+        "connection_lost": False,
+        "job": None,
+        "started_at": None,
+        "duration_s": None,
+        "cwd": None,
+        "stdout": "",
+        "stderr": "",
+    }
+
+
+def _facts(process: RemoteProcess) -> dict[str, Any]:
+    """What the server said of start and end."""
+    facts: dict[str, Any] = {"job": process.job}
+    opened, end = opened_of(process), process.result
+    if opened is not None:
+        facts["started_at"] = _time_text(opened.started_at_ms) if opened.started_at_ms else None
+        if opened.cwd is not None:
+            facts["cwd"] = from_system(opened.cwd).decode("utf-8", "backslashreplace")
+        if opened.again:
+            facts["again"] = True
+    if end is not None:
+        facts |= {
+            "exit_status": end.status,
+            "signal": end.signal,
+            "timed_out": end.timed_out,
+            "duration_s": end.duration_us / 1_000_000,
+        }
+    return facts
+
+
+def _put_output(report: dict[str, Any], out: bytes | None, err: bytes | None) -> None:
+    for name, data in (("stdout", out or b""), ("stderr", err or b"")):
+        try:
+            report[name] = data.decode("utf-8")
+        except UnicodeDecodeError:
+            import base64
+
+            report[name] = data.decode("utf-8", "replace")
+            report[f"{name}_base64"] = base64.b64encode(data).decode("ascii")
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, CommandError):
+        return error.code
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "internal")
+
+
+def _time_text(milliseconds: int) -> str:
+    """RFC 3339, UTC, to the millisecond."""
+    import time
+
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"

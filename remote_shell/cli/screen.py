@@ -1,0 +1,106 @@
+"""What the REPL puts on the terminal besides what commands write: the prompt, quiet marks, notes.
+
+Commands' bytes pass unchanged; ours are told from them by being dim, and never by colour alone. Imports no prompt_toolkit, so
+that all of it can be tested as text. Neighbour: `repl`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+SLOW = 1.0  # seconds above which a command's time is shown
+_COLOURS = {name: 30 + number for number, name in enumerate(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"))}
+_DIRECTORY_MAX = 40  # characters of the directory in the prompt
+
+
+class Screen:
+    """The terminal that stdout and stderr go to. `colour` is off under NO_COLOR, on a dumb terminal and on none."""
+
+    def __init__(self, environment: dict[str, str] | None = None, *, terminal: bool = True, encoding: str = "utf-8") -> None:
+        environment = dict(os.environ) if environment is None else environment
+        self.colour = terminal and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+        self.unicode = encoding.lower().replace("-", "") == "utf8"
+        self._last = b"\n"
+
+    # --- what commands write
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Bytes of a command, to our own descriptor 1 or 2, unchanged. Raises OSError."""
+        if data:
+            self._last = data[-1:]
+        view = memoryview(data)
+        while view:
+            view = view[os.write(stream, view) :]
+
+    def echoed(self) -> None:
+        """The terminal itself showed something, ^C for one, and the cursor stands after it."""
+        self._last = b""
+
+    def fresh_line(self) -> None:
+        """Go to a line of our own; a mark says that the command did not end its last one."""
+        if self._last != b"\n":
+            self.note(self._sign("⏎", "\\") if self._last else "")
+
+    # --- what we say
+
+    def note(self, text: str, colour: str = "dim") -> None:
+        """A line of ours, to stderr: what commands write to stdout stays theirs alone."""
+        self._last = b"\n"
+        try:
+            sys.stderr.write(f"{self.paint(text, colour) if text else ''}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+    def paint(self, text: str, colour: str) -> str:
+        """`text` in a colour by name, or "dim", or "bold"; unchanged where there are none."""
+        if not self.colour:
+            return text
+        code = {"dim": 2, "bold": 1}.get(colour) or _COLOURS[colour]
+        return f"\x1b[{code}m{text}\x1b[0m"
+
+    def ended(self, status: int, signal: str | None, duration: float, *, timed_out: bool = False) -> None:
+        """The mark after a command: none if it succeeded quickly, as most do."""
+        parts = []
+        if signal is not None:
+            parts.append(f"{self._sign('✗', 'x')} {signal}")
+        elif status:
+            parts.append(f"{self._sign('✗', 'x')} {status}")
+        if timed_out:
+            parts.append("timed out")
+        if duration >= SLOW:
+            parts.append(f"{'' if parts else self._sign('✓', 'ok') + ' '}{duration_text(duration)}")
+        if parts:
+            self.note("  ".join(parts), "red" if status or signal else "dim")
+
+    def _sign(self, sign: str, plain: str) -> str:
+        return sign if self.unicode else plain
+
+
+def duration_text(seconds: float) -> str:
+    """`1.2s`, `2m 05s`, `3h 04m`."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m"
+
+
+def printable(text: str) -> str:
+    """`text` from the other side, as we may show it: nothing in it can move the cursor."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def directory_text(cwd: str, home: str, most: int = _DIRECTORY_MAX) -> str:
+    """`cwd` for the prompt: `~` for the home folder, its last parts where it is long."""
+    text = cwd
+    if home not in ("", "/") and (cwd == home or cwd.startswith(home.rstrip("/") + "/")):
+        text = "~" + cwd[len(home.rstrip("/")) :]
+    text = printable(text)
+    if len(text) <= most:
+        return text
+    kept = text[-most + 2 :]
+    return "…/" + (kept.partition("/")[2] or kept)

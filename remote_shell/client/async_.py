@@ -1,0 +1,448 @@
+"""The asyncio front: `connect_async` and `AsyncHost`. The verbs of `blocking`, awaited.
+
+    async with remote_shell.connect_async("build-box") as host:
+        await host.run(["make"], check=True)
+
+One connection at a time, moved by callbacks (`aio.driver`); one task, and only while it is lost. Everything belongs to the loop
+in which it was connected. Neighbours: `conversation`, `opening`, `redirect` and `outcome` decide, as for the blocking front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from remote_shell import DEVNULL, PIPE
+from remote_shell.aio.driver import Driver
+from remote_shell.client import faults, opening
+from remote_shell.client.async_dialing import log_in
+from remote_shell.client.async_process import AsyncProcess, AsyncRemote
+from remote_shell.client.conversation import Conversation
+from remote_shell.client.login import LoggedIn, Login
+from remote_shell.client.outcome import TextMode, completed, expired, failed
+from remote_shell.client.plan import Ask, Confirm, Path, Plan
+from remote_shell.client.process import Mode, ProcessState
+from remote_shell.client.redirect import check_run, is_captured, resolve
+from remote_shell.client.results import CompletedProcess
+from remote_shell.client.retry import Retry, State
+from remote_shell.client.shell import AsyncShell
+from remote_shell.config.targets import Target
+from remote_shell.errors import ConnectError, LocalProtocolError, RemoteShellError, UsageError
+from remote_shell.limits import DEFAULT_LIMITS, Limits
+from remote_shell.link import Link
+from remote_shell.wire.events import Disconnected, Event
+from remote_shell.wire.messages import Hello, Open, Report, Welcome
+
+_SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends a timed-out command
+
+
+class connect_async:  # noqa: N801  # called and awaited like a function
+    """Connect and log in: `async with connect_async(target) as host`, or `host = await connect_async(target)`.
+
+    Arguments and errors as for `connect`; `ask` and `confirm` are called in a thread of their own.
+    """
+
+    def __init__(
+        self,
+        target: str | Target,
+        *,
+        identity: Path | None = None,
+        secret_file: Path | None = None,
+        fingerprint: str | None = None,
+        known_hosts: Path | None = None,
+        connect_timeout: float | None = None,
+        insecure_tcp: bool = False,
+        ask: Ask | None = None,
+        confirm: Confirm | None = None,
+        on_state: Callable[[State], None] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._plan = Plan(
+            target,
+            identity=identity,
+            secret_file=secret_file,
+            fingerprint=fingerprint,
+            known_hosts=known_hosts,
+            connect_timeout=connect_timeout,
+            insecure_tcp=insecure_tcp,
+            ask=ask,
+            confirm=confirm,
+            limits=limits,
+        )
+        self._on_state = on_state
+        self._host: AsyncHost | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncHost]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncHost:
+        self._host = await self._connect()
+        return self._host
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._host is not None:
+            await self._host.close()
+
+    async def _connect(self) -> AsyncHost:
+        host = AsyncHost(self._plan, self._on_state)
+        await host.open()
+        return host
+
+
+class AsyncHost:
+    """One session with a server. All its methods are for the loop that connected it."""
+
+    def __init__(self, plan: Plan, on_state: Callable[[State], None] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.conversation = Conversation(plan.name, plan.limits)
+        self._plan = plan
+        self._limits = plan.limits
+        self._login = Login(plan)
+        self._on_state = on_state
+        self._offer = opening.offered_environment()
+        self._driver: Driver | None = None
+        self._link: Link | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []  # for a connection, or for the news that there will be none
+        self._closed = False
+
+    async def open(self) -> None:
+        """The first login."""
+        link, login = await log_in(self._login, time.monotonic() + self._plan.connect_time)
+        self._attach(link, login)
+
+    async def __aenter__(self) -> AsyncHost:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- what is known
+
+    @property
+    def name(self) -> str:
+        """The target, as it was named."""
+        return self._plan.name
+
+    @property
+    def target(self) -> Target:
+        """Where that is."""
+        return self._plan.target
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the server said at the login: principal, account, host, grace_ms."""
+        assert self.conversation.welcome is not None, "connected"
+        return self.conversation.welcome
+
+    @property
+    def server(self) -> Hello:
+        """What the server said of itself: software, version, limits."""
+        assert self.conversation.server is not None, "connected"
+        return self.conversation.server
+
+    # --- commands
+
+    async def run(
+        self,
+        args: opening.Args,
+        *,
+        stdin: Any = None,
+        input: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        capture_output: bool = False,
+        shell: opening.Shell = False,
+        cwd: opening.Text | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        text: bool | None = None,
+        env: opening.Environment | None = None,
+        env_add: opening.Environment | None = None,
+        command_id: str | None = None,
+    ) -> CompletedProcess:
+        """Run a command to its end; arguments, result and errors as for `Host.run`. Cancelling ends its whole tree."""
+        stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
+        mode = TextMode(text, encoding, errors)
+        given = mode.encoded(input) if input is not None else memoryview(b"") if stdin == PIPE else None
+        redirect = resolve(DEVNULL if given is not None else stdin, stdout, stderr, Mode.KEEP)
+        state, message = opening.prepare(
+            args,
+            redirect,
+            self.conversation,
+            self._offer,
+            shell=shell,
+            cwd=cwd,
+            env=env,
+            env_add=env_add,
+            timeout=timeout,
+            command_id=command_id,
+            written=given is not None,
+        )
+        await self._ready()
+        remote = AsyncRemote(self, state)
+        try:
+            self._start(state, message)
+            remote.begin(redirect, given)
+            in_time = await self._finish(remote, state, timeout)
+            end = state.exit
+            out, err = (state.outputs[n].collected() if is_captured(redirect, n) else None for n in (1, 2))
+            if not in_time or (end is not None and end.timed_out):
+                assert timeout is not None, "only a timeout ends so"
+                raise expired(state, timeout, out, err)
+            self._raise_refusal(state, message)
+            remote.release()
+        except BaseException:
+            remote.abandon()
+            raise
+        done = completed(
+            state, mode.decoded(out) if out is not None else None, mode.decoded(err) if err is not None else None
+        )
+        if check and done.returncode:
+            raise failed(done)
+        return done
+
+    async def popen(
+        self,
+        args: opening.Args,
+        *,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        shell: opening.Shell = False,
+        cwd: opening.Text | None = None,
+        timeout: float | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        text: bool | None = None,
+        env: opening.Environment | None = None,
+        env_add: opening.Environment | None = None,
+        command_id: str | None = None,
+    ) -> AsyncProcess:
+        """Start a command; returns when the server says that it runs. Arguments and errors as for `Host.popen`."""
+        redirect = resolve(stdin, stdout, stderr, Mode.HOLD)
+        state, message = opening.prepare(
+            args,
+            redirect,
+            self.conversation,
+            self._offer,
+            shell=shell,
+            cwd=cwd,
+            env=env,
+            env_add=env_add,
+            timeout=timeout,
+            command_id=command_id,
+            written=redirect.stdin_pipe,
+        )
+        await self._ready()
+        process = AsyncProcess(self, state)
+        process.args = args
+        process.open_files(redirect, TextMode(text, encoding, errors))
+        try:
+            self._start(state, message)
+            process.begin(redirect, None)
+            await process.until(lambda: state.started)
+            self._raise_refusal(state, message)
+        except BaseException:
+            process.abandon()
+            raise
+        return process
+
+    async def shell(
+        self,
+        *,
+        cwd: opening.Text | None = None,
+        env: opening.Environment | None = None,
+        env_add: opening.Environment | None = None,
+    ) -> AsyncShell:
+        """Start a live shell; as `Host.shell`."""
+        message = opening.shell_message(self.conversation, self._offer, cwd=cwd, env=env, env_add=env_add)
+        state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
+        await self._ready()
+        remote = AsyncRemote(self, state)
+        try:
+            self._start(state, message)
+            await remote.until(lambda: state.started)
+            self._raise_refusal(state, message)
+        except BaseException:
+            remote.abandon()
+            raise
+        shell = AsyncShell(remote, self.conversation, state, self._limits)
+        shell.opened_at()
+        return shell
+
+    async def query(self, command_id: str) -> Report:
+        """What became of a command; as `Host.query`."""
+        message = Open(request="query", id=command_id, window=self._limits.window)
+        state = ProcessState(command_id, command_id, Mode.DROP, Mode.DROP)
+        await self._ready()
+        remote = AsyncRemote(self, state)
+        self._start(state, message)
+        await remote.until(lambda: state.report is not None or state.ended)
+        self._raise_refusal(state, message)
+        assert state.report is not None, "a query is answered or refused"
+        return state.report
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Say goodbye: the server ends at once what still runs. Safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._recovery is not None:
+            self._recovery.cancel()
+        driver = self._driver
+        if driver is not None:
+            self.conversation.session.disconnect("bye")
+            driver.pump()
+            deadline = self.loop.time() + self._limits.bye_time
+            while self._unsent() and self.loop.time() < deadline:  # noqa: ASYNC110  # rare and bounded
+                await asyncio.sleep(0.005)
+            self._drop()
+        self.conversation.end("it was closed here")
+        self._wake()
+
+    # --- for processes and shells
+
+    def flush(self) -> None:
+        """Send soon, once for all that this turn of the loop queues."""
+        if self._driver is not None:
+            self._driver.wake()
+
+    def flush_now(self) -> None:
+        """Send what goes now."""
+        if self._driver is not None:
+            self._driver.pump()
+
+    async def _ready(self) -> None:
+        """There is a connection, or an error that says why not."""
+        if self._closed:
+            raise UsageError("this connection was closed; connect again")
+        conversation = self.conversation
+        if conversation.over is not None and self._recovery is None:
+            conversation.try_again(time.monotonic())
+            self._recovery = self.loop.create_task(self._recover())
+        while self._driver is None:
+            if conversation.over is not None:
+                raise conversation.over.with_traceback(None)
+            future = self.loop.create_future()
+            self._waiting.append(future)
+            await future
+
+    def _start(self, state: ProcessState, message: Open) -> None:
+        try:
+            self.conversation.start(state, message)
+        except LocalProtocolError as error:
+            raise faults.unsendable(error) from None
+        self.flush()
+
+    async def _finish(self, remote: AsyncRemote, state: ProcessState, timeout: float | None) -> bool:
+        if timeout is None:
+            await remote.until(lambda: state.finished)
+            return True
+        try:
+            async with asyncio.timeout(timeout):
+                await remote.until(lambda: state.finished)
+            return True
+        except TimeoutError:
+            if self._driver is None:
+                return False
+        try:  # the server's own clock ends it, and says so; ours only stands in for a server that can't
+            async with asyncio.timeout(self._limits.kill_grace + _SLACK):
+                await remote.until(lambda: state.finished)
+            return state.exit is not None
+        except TimeoutError:
+            return False
+
+    def _raise_refusal(self, state: ProcessState, message: Open) -> None:
+        if state.rejected is not None:
+            raise faults.refused(message, state.rejected, self._plan.name)
+        if state.lost is not None:
+            raise state.lost.with_traceback(None)
+
+    # --- the connection's fate
+
+    def _attach(self, link: Link, login: LoggedIn) -> None:
+        news = self.conversation.welcomed(login, time.monotonic())
+        self._link = link
+        self._driver = Driver(self.loop, link, self.conversation.session, on_event=self._event, on_lost=self._lost)
+        self._driver.start()
+        self._tell(news)
+        self._wake()
+
+    def _event(self, event: Event) -> None:
+        reason = self.conversation.on_event(event)
+        if reason is not None and isinstance(event, Disconnected):
+            self.loop.call_soon(self._drop)
+            self._tell(State("gave_up", reason=reason))
+
+    def _unsent(self) -> bool:
+        """The goodbye has not left yet."""
+        return self._driver is not None and bool(self.conversation.session.data_to_send(1))
+
+    def _drop(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.stop()
+
+    def _lost(self, error: Exception | None) -> None:
+        self._driver = None
+        if self._closed:
+            return
+        if self.conversation.over is not None:
+            self._tell(State("gave_up", reason=str(self.conversation.over)))
+            return
+        reason = str(error) if error is not None else "the server closed the connection"
+        self._tell(self.conversation.disconnected(time.monotonic(), reason, self._plan.connect_time))
+        self._recovery = self.loop.create_task(self._recover())
+
+    async def _recover(self) -> None:
+        """Attempts at a new connection until one holds or there is no more time."""
+        conversation = self.conversation
+        try:
+            while (retry := conversation.retry) is not None:
+                await asyncio.sleep(max(0.0, retry.due - time.monotonic()))
+                limit = retry.limit(time.monotonic(), self._plan.connect_time)
+                received = conversation.session.received
+                try:
+                    link, login = await log_in(self._login, limit, conversation.resumable, received)
+                except ConnectError as error:
+                    self._attempt_failed(retry, error)
+                except RemoteShellError as error:  # refused, or not the server that was meant: waiting mends neither
+                    self._give_up(str(error), error)
+                else:
+                    self._attach(link, login)
+        finally:
+            self._recovery = None
+
+    def _attempt_failed(self, retry: Retry, error: ConnectError) -> None:
+        news = retry.failed(time.monotonic(), str(error))
+        if news is not None:
+            self._tell(news)
+        else:
+            self._give_up(retry.summary(time.monotonic(), str(error)), None if self.conversation.in_flight else error)
+
+    def _give_up(self, reason: str, error: RemoteShellError | None = None) -> None:
+        self.conversation.end(reason, error=error)
+        self._tell(State("gave_up", reason=reason))
+        self._wake()
+
+    def _tell(self, news: State) -> None:
+        if self._on_state is not None:
+            self._on_state(news)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

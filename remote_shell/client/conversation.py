@@ -1,0 +1,320 @@
+"""The conversation: everything between the session and the commands in flight that both fronts decide alike.
+
+It knows no socket and never waits. A front tells it of logins, events and losses, under its lock; it tells the commands'
+states, and when the session was replaced it asks the server what became of each command. Nothing is ever run again.
+Neighbours: `process` holds the states, `retry` the times, `login` the handshake.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from remote_shell.client import faults
+from remote_shell.client.login import LoggedIn
+from remote_shell.client.process import Mode, ProcessState
+from remote_shell.client.retry import Retry, State
+from remote_shell.errors import LocalProtocolError, RemoteShellError
+from remote_shell.limits import Limits
+from remote_shell.wire.channel import Role
+from remote_shell.wire.events import (
+    ChannelClosed,
+    DataReceived,
+    Disconnected,
+    EndReceived,
+    Event,
+    Failed,
+    MessageReceived,
+    Silent,
+    Writable,
+)
+from remote_shell.wire.frames import STDIN
+from remote_shell.wire.messages import Close, Done, Eof, Exit, Hello, Open, Opened, Rejected, Report, Signal, Welcome
+from remote_shell.wire.session import Session
+
+
+class Conversation:
+    """One host's session, its commands, and its present connection's fate."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self.session = Session(Role.CLIENT, limits)
+        self.states: dict[int, ProcessState] = {}
+        self.welcome: Welcome | None = None
+        self.server: Hello | None = None
+        self.retry: Retry | None = None  # the connection is lost
+        self.over: RemoteShellError | None = None  # why the session ended for good; the next call may begin a new one
+        self.reconnects = 0  # how often the session went on over a new connection
+        self._asking: dict[int, tuple[ProcessState, str]] = {}  # query's channel -> the command, and why it was lost
+        self._prefix = os.urandom(12).hex()
+        self._count = 0
+        self._progress_before = 0  # when the present connection began
+        self._useless = 0  # connections in a row that moved nothing: the next attempt waits longer
+
+    def new_id(self) -> str:
+        """An id for a command, never used before."""
+        self._count += 1
+        return f"{self._prefix}.{self._count}"
+
+    # --- connections
+
+    def welcomed(self, login: LoggedIn, now: float) -> State:
+        """A login holds: go on over it. The front then drains and flushes."""
+        handshake, welcome = login
+        assert handshake.peer is not None, "a welcome follows a hello"
+        before, retry = self.welcome, self.retry
+        orphans: list[ProcessState] = []
+        if not welcome.resumed:
+            if before is not None:
+                orphans = self._begin_anew()
+            self.session.attach(handshake.decoder, handshake.peer, 0, now)
+        else:
+            self.session.attach(handshake.decoder, handshake.peer, welcome.received, now)
+            self.reconnects += 1
+        self.welcome, self.server, self.retry, self.over = welcome, handshake.peer, None, None
+        self._progress_before = self._progress()
+        for state in orphans:
+            self._ask_about(state, "the server no longer has its session")
+        after = now - retry.lost_at if retry is not None else 0.0
+        return State("resumed" if welcome.resumed else "connected" if before is None else "new_session", after)
+
+    def disconnected(self, now: float, reason: str, patience: float) -> State:
+        """The connection is gone. `patience` bounds the attempts when nothing is in flight."""
+        self.session.detach()
+        self._useless = 0 if self._progress() > self._progress_before else self._useless + 1
+        grace = self.welcome.grace_ms / 1000 if self.welcome is not None and self.in_flight else patience
+        self.retry = Retry(self.limits, now, grace, reason, self._useless - 1 if self._useless > 1 else 0)
+        return State("lost", 0.0, 0.0, grace, reason)
+
+    def _progress(self) -> int:
+        """Frames of the session that surely crossed the wire, both ways."""
+        session = self.session
+        return session.received + session.sent_frames - session.unacknowledged[0]
+
+    @property
+    def in_flight(self) -> bool:
+        """A command's end is not known yet."""
+        return bool(self.states)
+
+    @property
+    def resumable(self) -> str | None:
+        """The session to ask for at the next login."""
+        return self.welcome.session if self.welcome is not None and self.session.generation else None
+
+    def end(
+        self, why: str, state: Literal["unknown", "running"] = "unknown", error: RemoteShellError | None = None
+    ) -> None:
+        """The session is over: whoever waits is told. `error` is what a later call gets if it can't begin a new one."""
+        for process in self._begin_anew():
+            process.lose(faults.lost(self.name, why, state, process.command_id))
+            self._tell(process)
+        self.over = error if error is not None else faults.lost(self.name, why, state, None)
+        self.retry = None
+
+    def try_again(self, now: float) -> None:
+        """A call after the end: one attempt at a new session."""
+        self.over = None
+        self.retry = Retry(self.limits, now, 0.0, "")
+
+    def _begin_anew(self) -> list[ProcessState]:
+        """Drop the session with its replay buffer; returns the commands that were in flight."""
+        orphans = [state for state in self.states.values() if not state.ended]
+        for state in self.states.values():
+            if state.ended:  # its end is known; what output is missing is lost with the session
+                state.lose(faults.lost(self.name, "its session is gone", "finished", state.command_id))
+                self._tell(state)
+        for state, why in self._asking.values():
+            state.lose(faults.lost(self.name, why, "unknown", state.command_id))
+            self._tell(state)
+        self.session.detach()
+        self.session = Session(Role.CLIENT, self.limits)
+        self.states.clear()
+        self._asking.clear()
+        return [state for state in orphans if not state.closed]
+
+    def _ask_about(self, state: ProcessState, why: str) -> None:
+        """What became of a command of the session before. Another life of the server can't know it."""
+        if state.report is None and state.instance is not None and self.server is not None:
+            if self.server.instance == state.instance:
+                message = Open(request="query", id=state.command_id, window=self.limits.window)
+                try:
+                    self._asking[self.session.open_channel(message)] = (state, why)
+                    return
+                except LocalProtocolError:
+                    pass  # more commands than channels: unknown is the honest answer
+            else:
+                why = "the server was started anew"
+        state.lose(faults.lost(self.name, why, "unknown", state.command_id))
+        self._tell(state)
+
+    # --- commands
+
+    def start(self, state: ProcessState, message: Open) -> None:
+        """Open a channel. Raises LocalProtocolError, CommandRefusedError's cause, when the session has no room."""
+        state.channel = self.session.open_channel(message)
+        state.instance = self.server.instance if self.server is not None else None
+        state.stdin_open = message.stdin == "pipe" or message.request == "shell"
+        self.states[state.channel] = state
+
+    def write(self, state: ProcessState, data: bytes | memoryview) -> bool:
+        """Queue stdin. False: wait until `state.writable`."""
+        state.writable = self.session.send_data(state.channel, STDIN, data)
+        return state.writable
+
+    def end_stdin(self, state: ProcessState) -> None:
+        """No more stdin."""
+        if state.stdin_open:
+            state.stdin_open = False
+            if not state.closed:
+                self.session.send_message(state.channel, Eof(stream=STDIN))
+
+    def signal(self, state: ProcessState, name: str, command: int | None = None) -> None:
+        """Send a signal by name; nothing happens after the end."""
+        if not state.ended:
+            self.session.send_message(state.channel, Signal(signal=name, command=command))
+
+    def close(self, state: ProcessState) -> None:
+        """We are done with the command: if it runs, the server ends its tree."""
+        if self.states.pop(state.channel, None) is not None:
+            channel = self.session.channels.get(state.channel)
+            if channel is not None:
+                channel.drop_unsent()  # else `close` would wait behind stdin that nobody will read
+            self.session.send_message(state.channel, Close())
+        state.closed = True
+
+    def forget(self, state: ProcessState) -> None:
+        """Its end is known and nobody reads what survivors still write: they are left alone, their output is dropped."""
+        self.states.pop(state.channel, None)
+        for output in state.outputs:
+            if output.mode is Mode.HOLD:
+                self.session.consumed(state.channel, sum(map(len, output.chunks)))
+        state.closed = True
+
+    def take(self, state: ProcessState, stream: int, size: int = -1) -> list[bytes | memoryview]:
+        """Chunks of a stream, all or about `size` bytes, and the credit for them given back."""
+        output = state.outputs[stream]
+        chunks = output.chunks
+        if size < 0:
+            taken = list(chunks)
+            chunks.clear()
+        else:
+            taken = []
+            while chunks and size > 0:
+                chunk = chunks.popleft()
+                if len(chunk) > size:
+                    view = memoryview(chunk)
+                    chunks.appendleft(view[size:])
+                    chunk = view[:size]
+                taken.append(chunk)
+                size -= len(chunk)
+        if taken and output.mode is Mode.HOLD:
+            self.session.consumed(state.channel, sum(map(len, taken)))
+        return taken
+
+    def set_mode(self, state: ProcessState, stream: int, mode: Mode) -> None:
+        """From now on treat a stream so. From HOLD, what lies there is credited now."""
+        output = state.outputs[stream]
+        if output.mode is Mode.HOLD and mode is not Mode.HOLD:
+            self.session.consumed(state.channel, sum(map(len, output.chunks)))
+        output.mode = mode
+        if mode is Mode.DROP:
+            output.chunks.clear()
+
+    # --- events
+
+    def on_event(self, event: Event) -> str | None:
+        """One event of the core. Returns why this connection is of no more use, or None. May end the session (`over`)."""
+        kind = type(event)
+        if kind is DataReceived:
+            self._data(event)  # type: ignore[arg-type]  # isinstance costs twice as much here
+        elif kind is MessageReceived:
+            self._message(event)  # type: ignore[arg-type]
+        elif isinstance(event, EndReceived):
+            state = self.states.get(event.channel)
+            if state is not None:
+                state.outputs[event.stream].ended = True
+                self._tell(state)
+        elif isinstance(event, ChannelClosed):
+            self._closed(event.channel)
+        elif isinstance(event, Writable):
+            state = self.states.get(event.channel)
+            if state is not None:
+                state.writable = True
+                self._tell(state)
+        elif isinstance(event, Silent):
+            return f"no sign of life for {self.limits.silence_max:g} s"
+        elif isinstance(event, Failed):
+            why = f"the server broke the protocol: {event.error}"
+            if event.ends_session:
+                self.end(why)
+            return why
+        elif isinstance(event, Disconnected):
+            why = self._why_disconnected(event)
+            self.end(why, "running" if event.code == "replaced" else "unknown")
+            return why
+        return None
+
+    def _data(self, event: DataReceived) -> None:
+        state = self.states.get(event.channel)
+        if state is None:
+            self.session.consumed(event.channel, len(event.data))
+            return
+        output = state.outputs[event.stream]
+        if output.mode is Mode.HOLD:
+            output.chunks.append(event.data)
+        else:
+            self.session.consumed(event.channel, len(event.data))
+            if output.mode is Mode.KEEP:
+                output.chunks.append(event.data)
+            elif output.broken:
+                output.broken = False
+                self.signal(state, "SIGPIPE")  # as a local command is told that its reader closed the pipe
+        if state.changed is not None:
+            state.changed()
+
+    def _message(self, event: MessageReceived) -> None:
+        message = event.message
+        if event.channel in self._asking:
+            state, why = self._asking.pop(event.channel)
+            known = message.state if isinstance(message, Report) else "unknown"
+            state.lose(faults.lost(self.name, why, known, state.command_id))
+            self._tell(state)
+            return
+        found = self.states.get(event.channel)
+        if found is None:
+            return
+        if isinstance(message, Opened):
+            found.opened = message
+        elif isinstance(message, Exit):
+            found.exit = message
+        elif isinstance(message, Done):
+            found.done.append(message)
+        elif isinstance(message, Rejected):
+            found.rejected = message
+        elif isinstance(message, Report):
+            found.report = message
+        self._tell(found)
+
+    def _closed(self, channel: int) -> None:
+        asked = self._asking.pop(channel, None)
+        state = self.states.pop(channel, None)
+        if asked is not None:
+            asked[0].lose(faults.lost(self.name, asked[1], "unknown", asked[0].command_id))
+            self._tell(asked[0])
+        if state is not None:
+            state.closed = True
+            for output in state.outputs:
+                output.ended = True
+            self._tell(state)
+
+    def _tell(self, state: ProcessState) -> None:
+        if state.changed is not None:
+            state.changed()
+
+    def _why_disconnected(self, event: Disconnected) -> str:
+        if event.code == "replaced":
+            return "its session was taken over from elsewhere"
+        if event.code == "shutting_down":
+            return "the server shuts down"
+        return f"the server ended it: {event.code}" + (f", {event.detail}" if event.detail else "")

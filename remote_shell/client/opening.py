@@ -1,0 +1,146 @@
+"""Openings: what `run`, `popen` and `shell` were called with, as the `open` message that starts it.
+
+Takes arguments as subprocess takes them and refuses what subprocess refuses, with the same types of exception; sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from remote_shell.client.conversation import Conversation
+from remote_shell.client.process import ProcessState
+from remote_shell.client.redirect import Redirect
+from remote_shell.errors import UsageError
+from remote_shell.wire.messages import INTEGER_MAX, Boxed, Open, to_system
+
+Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Args = Text | Sequence[Text]
+Environment = Mapping[str, str] | Mapping[bytes, bytes]
+Shell = bool | Literal["account"]
+
+# What ssh clients offer too; the server takes what its allow-list has.
+OFFERED = ("TERM", "LANG", "COLORTERM", "TZ")
+OFFERED_PREFIX = "LC_"
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def system_string(value: Text) -> str | Boxed:
+    """One string for the system. Raises TypeError for other types, ValueError for a NUL, as subprocess does."""
+    if type(value) is not str or not value.isascii():
+        raw = os.fsencode(value)
+        if b"\0" in raw:
+            raise ValueError("embedded null byte")
+        return to_system(raw)
+    if "\0" in value:
+        raise ValueError("embedded null byte")
+    return value
+
+
+def offered_environment() -> list[list[str | Boxed]] | None:
+    """Our terminal's and language's variables, as a connection offers them."""
+    pairs = [
+        [system_string(name), system_string(value)]
+        for name, value in os.environ.items()
+        if name in OFFERED or name.startswith(OFFERED_PREFIX)
+    ]
+    return pairs or None
+
+
+def pairs_of(env: Environment | None) -> list[list[str | Boxed]] | None:
+    """An environment as a message carries it. Raises ValueError for a name that can't be one."""
+    if env is None:
+        return None
+    pairs = []
+    for name, value in env.items():
+        if b"=" in os.fsencode(name) or not name:
+            raise ValueError("illegal environment variable name")
+        pairs.append([system_string(name), system_string(value)])
+    return pairs
+
+
+def milliseconds(timeout: float | None) -> int | None:
+    """A timeout in seconds for a message: at least 1 ms; None for none or beyond what a message can say."""
+    if timeout is None or timeout * 1000 > INTEGER_MAX:
+        return None
+    return max(1, math.ceil(timeout * 1000))
+
+
+def argv_of(args: Args, shell: Shell) -> tuple[list[str | Boxed] | None, str | Boxed | None]:
+    """(argv, line) of the message; one of the two is None.
+
+    A string alone is a program's name, or with `shell=True` a line for /bin/sh, whose positional parameters follow it in a
+    list: all as in subprocess. `shell="account"` gives the line to the account's own shell, as ssh does.
+    """
+    if isinstance(args, (str, bytes, os.PathLike)):
+        words = [system_string(args)]
+    else:
+        words = [system_string(word) for word in args]
+    if not words:
+        raise ValueError("args is empty: the first item names the program")
+    if shell == "account":
+        if len(words) > 1:
+            raise ValueError('shell="account" takes one line')
+        return None, words[0]
+    return ["/bin/sh", "-c", *words] if shell else words, None
+
+
+def prepare(
+    args: Args,
+    redirect: Redirect,
+    conversation: Conversation,
+    offer: list[list[str | Boxed]] | None,
+    *,
+    shell: Shell,
+    cwd: Text | None,
+    env: Environment | None,
+    env_add: Environment | None,
+    timeout: float | None,
+    command_id: str | None,
+    written: bool,
+) -> tuple[ProcessState, Open]:
+    """The state and the `open` of a command. `written`: the caller sends its stdin; `command_id`: chosen by a user."""
+    argv, line = argv_of(args, shell)
+    ident = command_id if command_id is not None else conversation.new_id()
+    if command_id is not None and not _ID.fullmatch(command_id):
+        raise UsageError(f"{command_id[:80]!a} is no id for a command: 1 to 64 letters, digits, '.', '_' or '-'")
+    message = Open(
+        request="exec",
+        id=ident,
+        window=conversation.limits.window,
+        argv=argv,
+        line=line,
+        cwd=None if cwd is None else system_string(cwd),
+        env=pairs_of(env),
+        env_add=pairs_of(env_add),
+        env_offer=offer if env is None else None,
+        stdin="pipe" if written or redirect.stdin >= 0 else "null",
+        merge_stderr=redirect.merge,
+        timeout_ms=milliseconds(timeout),
+        once=command_id is not None,
+    )
+    return ProcessState(args, ident, redirect.stdout_mode, redirect.stderr_mode), message
+
+
+def shell_message(
+    conversation: Conversation,
+    offer: list[list[str | Boxed]] | None,
+    *,
+    cwd: Text | None,
+    env: Environment | None,
+    env_add: Environment | None,
+) -> Open:
+    """The `open` of a live shell."""
+    return Open(
+        request="shell",
+        id=conversation.new_id(),
+        window=conversation.limits.window,
+        cwd=None if cwd is None else system_string(cwd),
+        env=pairs_of(env),
+        env_add=pairs_of(env_add),
+        env_offer=offer if env is None else None,
+        stdin="pipe",
+    )

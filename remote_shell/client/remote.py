@@ -1,0 +1,316 @@
+"""A remote process of the blocking front, shaped like `subprocess.Popen`.
+
+Its bytes move only while some call on its host waits. What goes to descriptors of ours is written by the thread that waits for
+this process, with no lock taken, so a slow terminal stops this command alone. Neighbours: `blocking` starts it, `streams` are
+its files, `feeding` reads descriptors for its stdin.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from remote_shell.blocking.driver import Driver
+from remote_shell.client.conversation import Conversation
+from remote_shell.client.feeding import Feed
+from remote_shell.client.process import Described, Mode, ProcessState
+from remote_shell.client.redirect import Redirect
+from remote_shell.limits import Limits
+
+_IOV_MAX = 512
+_SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends a timed-out command
+_PIPES = {1: "stdout", 2: "stderr"}
+
+
+class Remote:
+    """One command on the server, without files: what `run` needs. `RemoteProcess` below adds them."""
+
+    def __init__(
+        self, driver: Driver, conversation: Conversation, state: ProcessState, redirect: Redirect, limits: Limits
+    ) -> None:
+        self.driver = driver
+        self._conversation = conversation
+        self._state = state
+        self._limits = limits
+        self._relays = [
+            (stream, descriptor)
+            for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr))
+            if descriptor >= 0
+        ]
+        self._feed: Feed | None = None
+
+    def begin(self, redirect: Redirect, given: memoryview | None) -> None:
+        """Under the lock, after the channel was opened: stdin that is known from the start."""
+        if given is not None:
+            if given:
+                self._conversation.write(self._state, given)
+            self._conversation.end_stdin(self._state)
+        elif redirect.stdin >= 0:
+            self._feed = Feed(self.driver, self._conversation, self._state, redirect.stdin)
+
+    # --- waiting
+
+    def serve(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
+        """Wait until `ready()`, passing on what goes to descriptors of ours. False at the deadline (monotonic)."""
+        driver = self.driver
+        if not self._relays:
+            with driver:
+                return driver.wait(ready, deadline)
+        outputs = self._state.outputs
+
+        def anything() -> bool:
+            return bool(outputs[1].chunks or outputs[2].chunks) or ready()
+
+        while True:
+            with driver:
+                driver.wait(anything, deadline)
+                done = ready()
+                work = [
+                    (stream, descriptor, self._conversation.take(self._state, stream))
+                    for stream, descriptor in self._relays
+                    if outputs[stream].chunks
+                ]
+                if work:
+                    driver.flush()  # the credit goes now: the server sends on while we write
+            for stream, descriptor, chunks in work:
+                self._pass_on(stream, descriptor, chunks)
+            if not work:
+                return done
+            if not done and deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def _pass_on(self, stream: int, descriptor: int, chunks: list[bytes | memoryview]) -> None:
+        try:
+            write_all(descriptor, chunks)
+        except OSError:
+            self.shut(stream)
+            raise
+
+    def shut(self, stream: int) -> None:
+        """Nobody reads this stream any more: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""
+        self._relays = [relay for relay in self._relays if relay[0] != stream]
+        if self.driver.forked:
+            return
+        with self.driver:
+            output = self._state.outputs[stream]
+            if output.mode is not Mode.DROP:
+                output.broken = not output.ended
+                self._conversation.set_mode(self._state, stream, Mode.DROP)
+                self.driver.flush()
+
+    def finish(self, timeout: float | None) -> bool:
+        """Wait for the end of everything. False if `timeout` seconds went by and the server did not end the command either."""
+        state = self._state
+        if timeout is None:
+            return self.serve(self._finished)
+        expires = time.monotonic() + timeout
+        if self.serve(self._finished, expires):
+            return True
+        if self.driver.link is None:
+            return False
+        # The server's own clock ends it, and says so; ours only stands in for a server that can't.
+        return self.serve(self._finished, expires + self._limits.kill_grace + _SLACK) and state.exit is not None
+
+    def _finished(self) -> bool:
+        return self._state.finished
+
+    def release(self) -> None:
+        """Everything that was asked for is here."""
+        if self._state.closed and self._feed is None:
+            return
+        with self.driver:
+            if self._feed is not None:
+                self._feed.stop()
+            if not self._state.closed:
+                self._conversation.forget(self._state)
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: the server ends its tree. Waits briefly for the word to leave."""
+        if self.driver.forked:
+            return
+        with self.driver:
+            if self._feed is not None:
+                self._feed.stop()
+            if not self._state.closed:
+                self._conversation.close(self._state)
+                self.driver.send_all(time.monotonic() + self._limits.bye_time)
+
+
+class RemoteProcess(Remote, Described):
+    """As `subprocess.Popen`: same attributes, same methods, same exceptions.
+
+    Besides: `job` is the command's id, `result` the server's word on its end, `wait` and the others raise ConnectionLostError when the
+    session is gone. `pid` is the server's. With `stdout=None` the output goes to our own descriptor 1 while a call on the process waits.
+    """
+
+    args: Any
+    stdin: Any = None
+    stdout: Any = None
+    stderr: Any = None
+
+    def __enter__(self) -> RemoteProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the streams and waits, as subprocess does; a KeyboardInterrupt ends the command instead."""
+        try:
+            if kind is not None and not issubclass(kind, Exception):
+                self.abandon()
+                return
+            for file in (self.stdout, self.stderr, self.stdin):
+                if file is not None:
+                    try:
+                        file.close()
+                    except BrokenPipeError:
+                        pass
+            if not self.driver.forked:
+                self.wait()
+                self.release()
+        except BaseException:
+            self.abandon()
+            raise
+
+    # --- Popen's verbs
+
+    def poll(self) -> int | None:
+        """`returncode` after one look, without waiting for the command. Raises ConnectionLostError."""
+        self.serve(lambda: self._state.ended, 0.0)
+        self._check_lost()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the command's end (not its output's). Raises TimeoutExpired, ConnectionLostError; the command goes on."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self.serve(lambda: self._state.ended, deadline):
+            from remote_shell.client.outcome import expired
+
+            assert timeout is not None, "without a deadline it waits"
+            raise expired(self._state, timeout, None, None)
+        self._check_lost()
+        code = self.returncode
+        assert code is not None, "it ended"
+        return code
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Send `input`, read everything to the end. After TimeoutExpired it may be called again; nothing is lost."""
+        from remote_shell.client.outcome import expired
+
+        state, conversation = self._state, self._conversation
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self.stdin is not None and not self.stdin.closed:
+            if input:
+                data = self.text.encoded(input)
+                with self.driver:
+                    conversation.write(state, data)
+                    self.driver.flush()
+            try:
+                self.stdin.close()
+            except BrokenPipeError:
+                pass
+        files = {1: self.stdout, 2: self.stderr}
+        for stream, file in files.items():
+            if file is not None and not file.closed and state.outputs[stream].mode is Mode.HOLD:
+                with self.driver:
+                    conversation.set_mode(state, stream, Mode.KEEP)
+        done = self.serve(lambda: state.finished, deadline)
+        kept = {n: state.outputs[n].collected() if file is not None else None for n, file in files.items()}
+        if not done:
+            assert timeout is not None, "without a deadline it waits"
+            raise expired(state, timeout, kept[1], kept[2])
+        self._check_lost()
+        self.release()
+        out, err = (None if data is None else self.text.decoded(data) for data in kept.values())
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Signal the command's process group. Never waits, so that signal handlers and other threads may call it."""
+        from remote_shell.client.outcome import signal_name
+
+        name = signal_name(number)
+        self.driver.urgent(lambda: self._conversation.signal(self._state, name))
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, to the process group; `abandon` ends the whole tree."""
+        self.send_signal(signal.SIGKILL)
+
+    # --- for `blocking` and the files
+
+    def open_files(self, redirect: Redirect, text: Any, bufsize: int) -> None:
+        """Make the file objects of pipes."""
+        from remote_shell.client import streams
+
+        self.text = text
+        if redirect.stdin_pipe:
+            self.stdin = streams.writer(streams.RawInput(self._send, self._end_stdin), text, bufsize)
+        for stream, mode, descriptor in (
+            (1, redirect.stdout_mode, redirect.stdout),
+            (2, redirect.stderr_mode, redirect.stderr),
+        ):
+            if mode is Mode.HOLD and descriptor < 0:
+                raw = streams.RawOutput(self._reader(stream), self._shutter(stream))
+                setattr(self, _PIPES[stream], streams.reader(raw, text, bufsize))
+
+    def _reader(self, stream: int) -> Callable[[int], list[Any]]:
+        output = self._state.outputs[stream]
+
+        def read(size: int) -> list[Any]:
+            self.serve(lambda: bool(output.chunks) or output.ended)
+            with self.driver:
+                chunks = self._conversation.take(self._state, stream, size)
+                if chunks:
+                    self.driver.flush()
+            if not chunks:
+                self._check_lost()
+            return chunks
+
+        return read
+
+    def _shutter(self, stream: int) -> Callable[[], None]:
+        return lambda: self.shut(stream)
+
+    def _send(self, data: bytes) -> None:
+        state = self._state
+        if not state.writable:
+            self.serve(lambda: state.writable or state.ended)
+        self._check_lost()
+        if state.ended:
+            raise BrokenPipeError(32, "the remote command ended")
+        with self.driver:
+            self._conversation.write(state, data)
+            self.driver.flush()
+
+    def _end_stdin(self) -> None:
+        if self.driver.forked:
+            return
+        with self.driver:
+            self._conversation.end_stdin(self._state)
+            self.driver.flush()
+
+
+def write_all(descriptor: int, chunks: list[bytes | memoryview]) -> None:
+    """Write everything, also to a descriptor that was set non-blocking. Raises OSError."""
+    at = 0
+    while at < len(chunks):
+        try:
+            count = os.writev(descriptor, chunks[at : at + _IOV_MAX])
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(descriptor, 4)  # POLLOUT
+            poll.poll()
+            continue
+        while count and count >= len(chunks[at]):
+            count -= len(chunks[at])
+            at += 1
+        if count:
+            chunks[at] = memoryview(chunks[at])[count:]

@@ -1,0 +1,417 @@
+"""The live shell of both fronts: one bash on the server that keeps directory, variables and functions between commands.
+
+What both decide alike is in `ShellCore`: numbers, ends, results. One command at a time; more callers wait their turn. Output
+between two commands (of background jobs) comes with the next command's, as on a terminal. asyncio is imported by `AsyncShell` alone,
+when it is made. Neighbours: `blocking` and `async_` start shells.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from remote_shell.client import opening
+from remote_shell.client.conversation import Conversation
+from remote_shell.client.outcome import TextMode, returncode_of, signal_number
+from remote_shell.client.process import Described, ProcessState
+from remote_shell.client.remote import Remote
+from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
+from remote_shell.errors import ShellEndedError
+from remote_shell.limits import Limits
+from remote_shell.wire.messages import Command, Done, Exit, InputEnd, from_system
+
+OnOutput = Callable[[int, bytes], None]  # stream (1 or 2), bytes
+Alive = Literal["alive", "ended", "replaced"]
+_SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends the shell
+_ENDED = {
+    "shell_ended": "the shell ended (exit, set -e, or a signal): its directory, variables and functions are gone; open a new one",
+    "shell_replaced": "the shell was replaced by another program (exec): it takes no more commands; open a new one",
+}
+
+
+class ShellResult(CompletedProcess):
+    """One command's end in a live shell. `cwd` is where the shell is now; `shell` is "alive", "ended" or "replaced"."""
+
+    cwd: str
+    shell: Alive
+
+
+class ShellCore(Described):
+    """What is known of a live shell, and the messages that drive it. No waiting."""
+
+    def __init__(self, conversation: Conversation, state: ProcessState, limits: Limits) -> None:
+        self._conversation = conversation
+        self._state = state
+        self._limits = limits
+        self._number = 0  # of the last command that was sent
+        self._over = 0  # of the last one whose end is known
+        self._replaced = False
+        self._abandoned = False
+        self.cwd = ""  # where the shell is; bytes that are not UTF-8 as os.fsdecode has them
+
+    @property
+    def alive(self) -> bool:
+        """It takes commands."""
+        return not (self._state.ended or self._replaced or self._abandoned)
+
+    def opened_at(self) -> None:
+        """The server said that it runs, and where."""
+        opened = self._state.opened
+        if opened is not None and opened.cwd is not None:
+            self.cwd = os.fsdecode(from_system(opened.cwd))
+
+    def check_alive(self) -> None:
+        """Raises ShellEndedError or ConnectionLostError."""
+        self._check_lost()
+        if not self.alive:
+            reason = "shell_replaced" if self._replaced else "shell_ended"
+            raise ShellEndedError(_ENDED[reason], reason)
+
+    def send(self, line: opening.Text, given: Any, timeout: float | None) -> int:
+        """Queue a command with its input; returns its number."""
+        text = opening.system_string(line)
+        self._number += 1
+        message = Command(
+            number=self._number,
+            line=text,
+            stdin=given is not None,
+            timeout_ms=opening.milliseconds(timeout),
+        )
+        session, channel = self._conversation.session, self._state.channel
+        session.send_message(channel, message)
+        if given is not None:
+            if given:
+                self._conversation.write(self._state, given)
+            session.send_message(channel, InputEnd(number=self._number))
+        return self._number
+
+    def signal_current(self, name: str) -> None:
+        """Signal the command that runs now, and no later one; nothing happens between commands."""
+        if self._number > self._over:
+            self._conversation.signal(self._state, name, self._number)
+
+    def is_over(self) -> bool:
+        """The command that was sent last has ended, or never will be known to."""
+        state = self._state
+        while state.done:
+            done = state.done.popleft()
+            if done.shell == "replaced":
+                self._replaced = True  # what took its place is what the command runs now: its end is the command's
+                self._note_cwd(done)
+            elif done.number == self._number:
+                self._last = done
+                return True
+        return state.ended
+
+    _last: Done | None = None
+
+    def end(self) -> Done | Exit | None:
+        """How the command ended, after `is_over`: the shell's word, or the shell's own end."""
+        self._over = self._number
+        last, self._last = self._last, None
+        if last is not None:
+            self._note_cwd(last)
+            if last.shell != "alive":
+                self._abandoned = True
+            return last
+        return self._state.exit
+
+    def make_result(
+        self, line: Any, end: Done | Exit, out: bytes | None, err: bytes | None, text: TextMode, started: float
+    ) -> ShellResult:
+        """What `run` returns."""
+        decoded = [None if data is None else text.decoded(data) for data in (out, err)]
+        duration = end.duration_us / 1_000_000 if isinstance(end, Done) else time.monotonic() - started
+        done = ShellResult(
+            line, returncode_of(end), *decoded, signal=end.signal, duration=duration, job=self._state.command_id
+        )
+        done.cwd = self.cwd
+        done.shell = (
+            "replaced" if self._replaced else "alive" if isinstance(end, Done) and end.shell == "alive" else "ended"
+        )
+        return done
+
+    def raise_ends(self, done: ShellResult, end: Done | Exit, timeout: float | None, check: bool) -> None:
+        """Raises TimeoutExpired if the server's clock ended the command, CalledProcessError if `check`."""
+        more: dict[str, Any] = {"signal": done.signal, "duration": done.duration, "job": done.job}
+        if end.timed_out and timeout is not None:
+            raise TimeoutExpired(done.args, timeout, done.stdout, done.stderr, **more)
+        if check and done.returncode:
+            raise CalledProcessError(done.returncode, done.args, done.stdout, done.stderr, **more)
+
+    def expired(self, line: Any, timeout: float, out: bytes | None, err: bytes | None) -> TimeoutExpired:
+        """Neither the command nor the server answered: the shell is given up."""
+        self._abandoned = True
+        return TimeoutExpired(line, timeout, out, err, duration=timeout, job=self._state.command_id)
+
+    def patience(self, timeout: float) -> float:
+        """Seconds after which the server's own ladder must have come to its end."""
+        limits = self._limits
+        return timeout + limits.interrupt_grace + limits.kill_grace + limits.shell_kill_grace + _SLACK
+
+    def _note_cwd(self, done: Done) -> None:
+        if done.cwd is not None:
+            self.cwd = os.fsdecode(from_system(done.cwd))
+
+
+class _Collected:
+    """A command's output: kept, or passed on as it comes."""
+
+    __slots__ = ("_on_output", "_parts")
+
+    def __init__(self, on_output: OnOutput | None) -> None:
+        self._on_output = on_output
+        self._parts: tuple[list[bytes], list[bytes]] = ([], [])
+
+    def add(self, stream: int, chunks: list[bytes | memoryview]) -> None:
+        """More of it came."""
+        if self._on_output is None:
+            self._parts[stream - 1].extend(bytes(chunk) for chunk in chunks)
+        else:
+            for chunk in chunks:
+                self._on_output(stream, bytes(chunk))
+
+    def whole(self) -> tuple[bytes | None, bytes | None]:
+        """stdout and stderr, or nothing if they were passed on."""
+        if self._on_output is not None:
+            return None, None
+        return b"".join(self._parts[0]), b"".join(self._parts[1])
+
+
+class Shell(ShellCore):
+    """A live shell of the blocking front."""
+
+    def __init__(self, remote: Remote, conversation: Conversation, state: ProcessState, limits: Limits) -> None:
+        super().__init__(conversation, state, limits)
+        self._remote = remote
+        self._driver = remote.driver
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(
+        self,
+        line: opening.Text,
+        *,
+        input: Any = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> ShellResult:
+        """Run a line, of any length and number of lines, to its end.
+
+        Its stdin is `input`, otherwise empty. With `on_output(stream, data)` the output is passed on as bytes and not
+        returned. A timeout, or KeyboardInterrupt, ends the command and not the shell, if the command lets it. Raises
+        CalledProcessError, TimeoutExpired, ShellEndedError, ConnectionLostError.
+        """
+        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        given = mode.encoded(input) if input is not None else None
+        with self._turn:
+            started = time.monotonic()
+            with self._driver:
+                self.check_alive()
+                self.send(line, given, timeout)
+                self._driver.flush()
+            output = _Collected(on_output)
+            deadline = None if timeout is None else started + self.patience(timeout)
+            try:
+                in_time = self._move(output, deadline)
+            except BaseException:
+                self._stop(output)
+                raise
+            out, err = output.whole()
+            if not in_time:
+                assert timeout is not None, "only a timeout ends so"
+                self._remote.abandon()
+                raise self.expired(line, timeout, out, err)
+            end = self.end()
+            if end is None:
+                self.check_alive()
+                raise ShellEndedError(_ENDED["shell_ended"])
+            done = self.make_result(line, end, out, err, mode, started)
+        self.raise_ends(done, end, timeout, check)
+        return done
+
+    def interrupt(self) -> None:
+        """SIGINT for the command that runs now. Never waits: for signal handlers and other threads."""
+        self.signal("SIGINT")
+
+    def signal(self, name: str | int) -> None:
+        """Another signal for it, by name or number."""
+        word = _signal_word(name)
+        self._driver.urgent(lambda: self.signal_current(word))
+
+    def close(self) -> None:
+        """End the shell and what runs in it. Safe to repeat."""
+        self._abandoned = True
+        self._remote.abandon()
+
+    def _move(self, output: _Collected, deadline: float | None) -> bool:
+        """Pass on output until the command is over. False at the deadline."""
+        outputs, conversation, state = self._state.outputs, self._conversation, self._state
+
+        def ready() -> bool:
+            return bool(outputs[1].chunks or outputs[2].chunks or state.done) or state.ended
+
+        while True:
+            with self._driver:
+                in_time = self._driver.wait(ready, deadline)
+                over = self.is_over()
+                work = [(stream, conversation.take(state, stream)) for stream in (1, 2) if outputs[stream].chunks]
+                if work:
+                    self._driver.flush()
+            for stream, chunks in work:
+                output.add(stream, chunks)
+            if over or not in_time:
+                return over
+
+    def _stop(self, output: _Collected) -> None:
+        """We were interrupted: so is the command; the shell stays if it answers in time, and is given up if not."""
+        self.interrupt()
+        limits = self._limits
+        silent = _Collected(lambda stream, data: None)
+        if self._move(silent, time.monotonic() + limits.interrupt_grace + limits.kill_grace):
+            self.end()
+        else:
+            self.close()
+
+
+class AsyncChannel(Protocol):
+    """What `AsyncShell` needs of `async_process.AsyncRemote`."""
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready()`."""
+
+    def flush(self) -> None:
+        """Something was queued."""
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+
+
+class AsyncShell(ShellCore):
+    """A live shell of the asyncio front."""
+
+    def __init__(self, remote: AsyncChannel, conversation: Conversation, state: ProcessState, limits: Limits) -> None:
+        import asyncio
+
+        super().__init__(conversation, state, limits)
+        self._remote = remote
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> AsyncShell:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def run(
+        self,
+        line: opening.Text,
+        *,
+        input: Any = None,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> ShellResult:
+        """Run a line to its end; as `Shell.run`. Cancelling interrupts the command; the shell stays if it answers in time."""
+        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        given = mode.encoded(input) if input is not None else None
+        async with self._turn:
+            started = time.monotonic()
+            self.check_alive()
+            self.send(line, given, timeout)
+            self._remote.flush()
+            output = _Collected(on_output)
+            try:
+                in_time = await self._move(output, None if timeout is None else self.patience(timeout))
+            except BaseException:
+                await self._stop()
+                raise
+            out, err = output.whole()
+            if not in_time:
+                assert timeout is not None, "only a timeout ends so"
+                self._remote.abandon()
+                raise self.expired(line, timeout, out, err)
+            end = self.end()
+            if end is None:
+                self.check_alive()
+                raise ShellEndedError(_ENDED["shell_ended"])
+            done = self.make_result(line, end, out, err, mode, started)
+        self.raise_ends(done, end, timeout, check)
+        return done
+
+    def interrupt(self) -> None:
+        """SIGINT for the command that runs now."""
+        self.signal("SIGINT")
+
+    def signal(self, name: str | int) -> None:
+        """Another signal for it, by name or number."""
+        self.signal_current(_signal_word(name))
+        self._remote.flush()
+
+    async def close(self) -> None:
+        """End the shell and what runs in it. Safe to repeat."""
+        self._abandoned = True
+        self._remote.abandon()
+
+    async def _move(self, output: _Collected, seconds: float | None) -> bool:
+        import asyncio
+
+        outputs, conversation, state = self._state.outputs, self._conversation, self._state
+
+        def ready() -> bool:
+            return bool(outputs[1].chunks or outputs[2].chunks or state.done) or state.ended
+
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._remote.until(ready)
+                    over = self.is_over()
+                    for stream in (1, 2):
+                        chunks = conversation.take(state, stream)
+                        if chunks:
+                            self._remote.flush()
+                            output.add(stream, chunks)
+                    if over:
+                        return True
+        except TimeoutError:
+            return False
+
+    async def _stop(self) -> None:
+        """We were cancelled: see `Shell._stop`. Shielded by nothing: a second cancellation gives the shell up."""
+        self.interrupt()
+        silent = _Collected(lambda stream, data: None)
+        try:
+            answered = await self._move(silent, self._limits.interrupt_grace + self._limits.kill_grace)
+        except BaseException:
+            await self.close()
+            raise
+        if answered:
+            self.end()
+        else:
+            await self.close()
+
+
+def _signal_word(name: str | int) -> str:
+    if isinstance(name, int):
+        from remote_shell.client.outcome import signal_name
+
+        return signal_name(name)
+    if not signal_number(name):
+        raise ValueError(f"{name!a} is no signal")
+    return name
