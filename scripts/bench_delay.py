@@ -1,0 +1,103 @@
+"""A TCP proxy that delivers every byte a fixed time after it came: a long line, without its losses.
+
+    python bench_delay.py SECONDS HOST PORT
+
+Prints the port that it listens on (127.0.0.1) and ends when its stdin does, so it never outlives who started it. It must
+never be the bottleneck: it reads at once whatever comes, and its queues hold far more than any window of ssh's or ours.
+Two threads a direction instead of one loop: each spends its time in recv, sleep or send, all without the interpreter's
+lock. Standard library only. Neighbour: `bench_servers` starts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import sys
+import threading
+import time
+
+READ_SIZE = 256 * 1024
+QUEUE_MAX = 4096  # pieces under way in one direction; above that the sender waits, as on a full line
+CONNECT_TIME = 10.0  # seconds
+
+
+class Direction:
+    """One way of one connection."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, seconds: float) -> None:
+        self._source = source
+        self._sink = sink
+        self._seconds = seconds
+        self._under_way: queue.Queue[tuple[float, bytes]] = queue.Queue(QUEUE_MAX)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._write)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _read(self) -> None:
+        data = b"-"
+        while data:
+            try:
+                data = self._source.recv(READ_SIZE)
+            except OSError:
+                data = b""
+            self._under_way.put((time.monotonic() + self._seconds, data))
+
+    def _write(self) -> None:
+        open_ = True
+        while True:
+            due, data = self._under_way.get()
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                if not data:
+                    self._sink.shutdown(socket.SHUT_WR)
+                elif open_:
+                    self._sink.sendall(data)
+            except OSError:
+                open_ = False  # go on emptying the queue, so that the reader ends
+                with contextlib.suppress(OSError):
+                    self._source.shutdown(socket.SHUT_RD)
+            if not data:
+                return
+
+
+def serve(listener: socket.socket, address: tuple[str, int], seconds: float) -> None:
+    """Accept for ever; both directions of each connection are delayed by `seconds`."""
+    while True:
+        near, _ = listener.accept()
+        threading.Thread(target=_carry, args=(near, address, seconds), daemon=True).start()
+
+
+def _carry(near: socket.socket, address: tuple[str, int], seconds: float) -> None:
+    with near:
+        try:
+            far = socket.create_connection(address, CONNECT_TIME)
+        except OSError:
+            return  # the client sees an end of stream, as from a server that is down behind a balancer
+        with far:
+            far.settimeout(None)
+            for sock in (near, far):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            directions = (Direction(near, far, seconds), Direction(far, near, seconds))
+            for direction in directions:
+                direction.start()
+            for direction in directions:
+                direction.join()
+
+
+def main() -> None:
+    seconds, host, port = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    print(listener.getsockname()[1], flush=True)
+    threading.Thread(target=serve, args=(listener, (host, port), seconds), daemon=True).start()
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()
