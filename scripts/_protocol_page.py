@@ -306,7 +306,8 @@ def shown(name: str, value: float) -> str:
 def other_limits() -> str:
     """Every limit that no peer sees, with the comment that it has in limits.py."""
     source = (PAGE.parent.parent / "remote_shell" / "limits.py").read_text(encoding="utf-8")
-    comments = dict(re.findall(r"^    (\w+): \w+ = [^#\n]*?(?:# (.*))?$", source, re.MULTILINE))
+    field_and_comment = r"^    (\w+): \w+ = (?:(?!^    \w+:|# ---).)*?# (?!---)([^\n]*)"
+    comments = dict(re.findall(field_and_comment, source, re.MULTILINE | re.DOTALL))
     rows = [
         f"| `{field.name}` | {shown(field.name, getattr(DEFAULT_LIMITS, field.name))} | {comments.get(field.name, '')} |"
         for field in fields(Limits)

@@ -73,7 +73,9 @@ class Proxy:
         self.passed = [0, 0]  # bytes to the server, to the client
         self._kind, _, address = upstream.partition(":")
         self._family = socket.AF_UNIX if self._kind == "unix" else socket.AF_INET
-        self._upstream: Any = address if self._kind == "unix" else (address.rpartition(":")[0], int(address.rpartition(":")[2]))
+        self._upstream: Any = (
+            address if self._kind == "unix" else (address.rpartition(":")[0], int(address.rpartition(":")[2]))
+        )
         self._folder = tempfile.mkdtemp(prefix="proxy-")
         self._listener = socket.socket(self._family, socket.SOCK_STREAM)
         self._listener.bind(os.path.join(self._folder, "s") if self._kind == "unix" else ("127.0.0.1", 0))
@@ -93,7 +95,9 @@ class Proxy:
     def __enter__(self) -> Proxy:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # --- for tests, from any thread

@@ -21,17 +21,41 @@ from types import TracebackType
 import pyte
 
 DEADLINE = 15.0  # seconds; long, since the machine may be busy, and reached only by a test that fails
-KEYS = {"enter": "\r", "alt-enter": "\x1b\r", "ctrl-c": "\x03", "ctrl-d": "\x04", "ctrl-u": "\x15", "up": "\x1b[A", "ctrl-\\": "\x1c"}
+KEYS = {
+    "enter": "\r",
+    "alt-enter": "\x1b\r",
+    "ctrl-c": "\x03",
+    "ctrl-d": "\x04",
+    "ctrl-u": "\x15",
+    "up": "\x1b[A",
+    "ctrl-\\": "\x1c",
+}
+
+
+class _Screen(pyte.HistoryScreen):
+    """A screen that answers what the program asks its terminal."""
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], None]) -> None:
+        super().__init__(columns, rows, history=10_000)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        """pyte calls this with the terminal's answer."""
+        self._answer(data)
 
 
 class Terminal:
     """`argv` on a pty of `rows` and `columns`. `environment` is added to ours, None takes a variable away."""
 
     def __init__(
-        self, argv: Sequence[str], *, environment: Mapping[str, str | None] | None = None, rows: int = 30, columns: int = 100
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str | None] | None = None,
+        rows: int = 30,
+        columns: int = 100,
     ) -> None:
-        self.screen = pyte.HistoryScreen(columns, rows, history=10_000)
-        self.screen.write_process_input = self._answer
+        self.screen = _Screen(columns, rows, self._answer)
         self._stream = pyte.ByteStream(self.screen)
         self.output = b""  # every byte that the program wrote
         self.master, slave = os.openpty()
@@ -51,7 +75,9 @@ class Terminal:
     def __enter__(self) -> Terminal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGHUP)
             deadline = time.monotonic() + 2
@@ -106,7 +132,9 @@ class Terminal:
         """Read until `condition` holds."""
         until = time.monotonic() + deadline
         while not condition():
-            if time.monotonic() > until or (not self._read(0.05) and self.process.poll() is not None and not self._read(0)):
+            if time.monotonic() > until or (
+                not self._read(0.05) and self.process.poll() is not None and not self._read(0)
+            ):
                 if condition():
                     return
                 state = "still runs" if self.process.poll() is None else f"ended with {self.process.returncode}"

@@ -136,8 +136,23 @@ class Driver:
                 session.sent(count)
                 moved = True
         except OSError as error:
+            self._hear_out()
             self._lose(error)
             return False
+        except BaseException:
+            self._lose(ConnectionAbortedError("interrupted while writing"))  # nobody knows how much of it went
+            raise
+
+    def _hear_out(self) -> None:
+        """Writing failed, but what the peer said before it went may be a goodbye, which is no cut."""
+        session = self._session
+        try:
+            while not self._stopped and (data := self._link.recv()):
+                session.receive_data(self._generation, data, self._loop.time())
+                while (event := session.next_event()) is not None:
+                    self._on_event(event)
+        except OSError:
+            return  # nothing more to hear
 
     def _wait_writable(self) -> None:
         self._writing = True

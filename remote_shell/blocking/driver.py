@@ -9,6 +9,7 @@ Neighbours: `link` below, `wire.session` beside, `client.blocking` above.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import threading
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from remote_shell.blocking.interrupts import INTERRUPTS
-from remote_shell.errors import UsageError
+from remote_shell.errors import RemoteShellError, UsageError
 from remote_shell.limits import Limits
 from remote_shell.link import Link
 from remote_shell.wire.events import Event
@@ -28,6 +29,7 @@ from remote_shell.wire.session import Session
 T = TypeVar("T")
 _IN, _OUT = 1, 4  # poll(2): POLLIN, POLLOUT
 _SENDS_MAX = 8  # of 64 KiB each, before we look whether there is something to read
+_FRESH = 0.05  # seconds within which a look at the link need not be repeated
 _IDLE = 1.0  # seconds without a look at the link after which its silence says nothing
 
 
@@ -80,11 +82,14 @@ class Driver:
         self._waiters: list[_Waiter] = []
         self._urgent: deque[Callable[[], None]] = deque()
         self._sources: dict[int, Callable[[], None]] = {}
-        self._stepping = False  # the core is in the middle of a step
+        self.later: deque[Callable[[], None]] = deque()  # done once the lock is free
+        self._holder = 0  # the thread that has the lock
+        self._outside: BaseException | None = None  # came while we waited, so between two steps
+        self._damaged = False  # an exception from outside cut through a step of the core
         self._writing = False  # the link is full: wait until it is writable
         self._fd = -1
         self._looked_at = 0.0
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake = _open_wake()
         self._poll = select.poll()
         self._poll.register(self._wake, _IN)
 
@@ -96,15 +101,37 @@ class Driver:
                 f"this connection belongs to process {self._pid}; process {os.getpid()} is a forked copy of it and must "
                 "connect for itself"
             )
+        me = threading.get_ident()
+        if self._holder == me:
+            raise UsageError(
+                "in a signal handler nothing may wait: only send_signal, interrupt and abandon_soon are for it"
+            )
         INTERRUPTS.enter()
         self._lock.acquire()
+        self._holder = me
+        if self._damaged:
+            try:
+                self._end_damage()
+            except BaseException as fault:
+                self.__exit__(type(fault), fault, None)
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and error is not self._outside and not isinstance(error, RemoteShellError):
+            self._damaged = True  # a signal handler's, or a fault of ours: who knows what was left half done
+        self._outside = None
         self._unlock()
         INTERRUPTS.leave()
+        if self.later:
+            self.do_later()
+
+    def do_later(self) -> None:
+        """With no lock taken: what may call back into us."""
+        while self.later:
+            self.later.popleft()()
 
     @property
     def forked(self) -> bool:
@@ -126,6 +153,7 @@ class Driver:
             while self._urgent:
                 self._urgent.popleft()()
                 self.flush()
+            self._holder = 0
             self._lock.release()
             if not self._urgent or not self._lock.acquire(False):
                 return
@@ -139,10 +167,19 @@ class Driver:
                 INTERRUPTS.masked = False
                 INTERRUPTS.raise_pending()
             return work()
+        except BaseException as error:
+            self._outside = error
+            raise
         finally:
             if mine:
                 INTERRUPTS.masked = True
             self._lock.acquire()
+            self._holder = threading.get_ident()
+
+    def _end_damage(self) -> None:
+        """Somebody's exception cut through a step: let nobody go on from there."""
+        self._damaged = False
+        self._on_damage()
 
     # --- the link
 
@@ -150,7 +187,7 @@ class Driver:
         """Go on over `link`, to which `session` is attached."""
         self.link, self.session = link, session
         self._fd = link.fileno()
-        self._writing = self._stepping = False
+        self._writing = False
         self._looked_at = time.monotonic()
         self._poll.register(self._fd, _IN)
         self._drain()
@@ -184,9 +221,8 @@ class Driver:
     def flush(self) -> None:
         """Send what goes now."""
         link, session = self.link, self.session
-        if link is None or self._writing:
+        if link is None or self._writing or self._damaged:
             return
-        self._stepping = True
         try:
             for _ in range(_SENDS_MAX):
                 buffers = session.data_to_send(self._limits.unsent_max)
@@ -202,16 +238,14 @@ class Driver:
             else:
                 self._want_write()
         except OSError as error:
-            self._stepping = False
             self._read()  # what the peer said before it went
             self.lose(_text(error))
-            return
-        self._stepping = False
 
     def look(self) -> None:
         """See whether the link still stands, and take what is there: before a command is started on an idle one."""
-        if self.link is not None and not self._pumping:
-            self._refresh(time.monotonic())
+        now = time.monotonic()
+        if self.link is not None and not self._pumping and now - self._looked_at > _FRESH:
+            self._refresh(now)
             self._read()
 
     def _want_write(self) -> None:
@@ -239,18 +273,15 @@ class Driver:
         if not data:
             self.lose("the server closed the connection")
             return
-        self._stepping = True
         self.session.receive_data(self.session.generation, data, time.monotonic())
         self._drain()
 
     def _drain(self) -> None:
         """Pass on the core's events."""
-        self._stepping = True
         session, on_event = self.session, self._on_event
         reason = None
         while (event := session.next_event()) is not None:
             reason = on_event(event) or reason
-        self._stepping = False
         if reason is not None:
             self.flush()  # the last words
             self.lose(reason)
@@ -278,9 +309,8 @@ class Driver:
     def wait(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Move bytes until `ready()`, or until `deadline` (monotonic seconds): then False. A deadline in the past looks once."""
         while not ready():
-            if self._stepping:
-                self._stepping = False
-                self._on_damage()
+            if self._damaged:
+                self._end_damage()
             elif not self._pumping:
                 self._pumping = True
                 try:
@@ -310,7 +340,9 @@ class Driver:
     def _pump(self, ready: Callable[[], bool], deadline: float | None) -> bool:
         self._refresh(time.monotonic())
         while True:
-            if self.link is None:
+            if self._damaged:
+                self._end_damage()
+            elif self.link is None:
                 self._recover(deadline)
             else:
                 self._turn(deadline)
@@ -330,17 +362,24 @@ class Driver:
         until = due if deadline is None else deadline if due is None else min(due, deadline)
         timeout = None if until is None else max(0.0, (until - time.monotonic()) * 1000)
         # `unlocked` by hand: this is where a quick command spends its time
-        mine = INTERRUPTS.masked and threading.get_ident() == threading.main_thread().ident
+        me = threading.get_ident()
+        mine = INTERRUPTS.masked and me == threading.main_thread().ident
         self._unlock()
         try:
             if mine:
                 INTERRUPTS.masked = False
                 INTERRUPTS.raise_pending()
             found = self._poll.poll(timeout)
+        except BaseException as error:
+            self._outside = error
+            raise
         finally:
             if mine:
                 INTERRUPTS.masked = True
             self._lock.acquire()
+            self._holder = me
+        if self._damaged:
+            return
         for descriptor, events in found:
             self._handle(descriptor, events)
         self._looked_at = now = time.monotonic()
@@ -409,6 +448,17 @@ class Driver:
             poll.register(descriptor, _IN)
         timeout = max(0.0, (until - time.monotonic()) * 1000)
         self.unlocked(lambda: poll.poll(timeout))
+
+
+def _open_wake() -> int:
+    """An eventfd above descriptor 2: one of those may be closed, and means the command's stdin even so."""
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    if descriptor > 2:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
 
 
 def _text(error: OSError) -> str:

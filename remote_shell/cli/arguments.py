@@ -37,10 +37,16 @@ def make_parser(name: str) -> Parser:
 def add_client_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that connects."""
     group = parser.add_argument_group("connection")
-    group.add_argument("--identity", metavar="FILE", help="log in with this Ed25519 key (default: ssh-agent's, ~/.ssh/id_ed25519, our own)")
+    group.add_argument(
+        "--identity",
+        metavar="FILE",
+        help="log in with this Ed25519 key (default: ssh-agent's, ~/.ssh/id_ed25519, our own)",
+    )
     group.add_argument("--secret-file", metavar="FILE", help="log in with the shared secret in this file")
     group.add_argument("--fingerprint", metavar="SHA256:…", help="the server's key must be this one; nobody is asked")
-    group.add_argument("--known-hosts", metavar="FILE", help="the servers that are known (default: known_hosts in our settings folder)")
+    group.add_argument(
+        "--known-hosts", metavar="FILE", help="the servers that are known (default: known_hosts in our settings folder)"
+    )
     group.add_argument("--connect-timeout", metavar="S", type=seconds, help="give up after S seconds (default 10)")
     group.add_argument("--insecure-tcp", action="store_true", help="allow a target tcp:…, which is not encrypted")
     add_verbose(group)
@@ -64,7 +70,9 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_verbose(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more: log lines, and a traceback with an error")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say more: log lines, and a traceback with an error"
+    )
 
 
 def seconds(text: str) -> float:
@@ -87,7 +95,9 @@ def split_rest(parser: argparse.ArgumentParser, rest: list[str], missing: str) -
     if argv[:1] == ["--"]:
         return target, argv[1:]
     if argv and argv[0].startswith("-"):
-        parser.error(f"options come before {target!a}, and {argv[0]!a} comes after it; to run a program of that name write -- before it")
+        parser.error(
+            f"options come before {target!a}, and {argv[0]!a} comes after it; to run a program of that name write -- before it"
+        )
     return target, argv
 
 

@@ -23,7 +23,10 @@ def confirmation() -> Callable[[str], bool] | None:
 
 
 def _confirm(question: str) -> bool:
-    with open(_TERMINAL, encoding="utf-8", errors="replace") as answers, open(_TERMINAL, "w", encoding="utf-8") as shown:
+    with (
+        open(_TERMINAL, encoding="utf-8", errors="replace") as answers,
+        open(_TERMINAL, "w", encoding="utf-8") as shown,
+    ):
         prompt = f"{question} [yes/no] "
         while True:
             shown.write(prompt)

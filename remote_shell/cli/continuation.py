@@ -8,7 +8,16 @@ Imports nothing. Neighbour: `repl`.
 
 from __future__ import annotations
 
-_OPENERS = {"if": "fi", "for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}", "[[": "]]"}
+_OPENERS = {
+    "if": "fi",
+    "for": "done",
+    "while": "done",
+    "until": "done",
+    "select": "done",
+    "case": "esac",
+    "{": "}",
+    "[[": "]]",
+}
 _CLOSERS = frozenset(_OPENERS.values())
 _GO_ON = frozenset(("then", "else", "elif", "do", "!", "time", "coproc"))  # after these a command begins
 _WORD_END = " \t\n;&|<>()"
@@ -42,7 +51,9 @@ class _Scan:
         self.text = text
         self.at = 0
         self.goes_on = False  # an operator or `name()` stands last
-        self._documents: list[tuple[str, bool]] = []  # here-documents whose bodies begin at the next line: word, tabs off
+        self._documents: list[
+            tuple[str, bool]
+        ] = []  # here-documents whose bodies begin at the next line: word, tabs off
 
     def commands(self, closer: str = "") -> None:
         """Commands up to the end, or up to `closer`, the parenthesis that ends a substitution or subshell."""
@@ -91,7 +102,7 @@ class _Scan:
                         start = pattern = True
                 elif was_start and word == "function":
                     start = self._function_name()
-                elif was_start or word == "esac" and open_words[-1:] == ["esac"]:
+                elif was_start or (word == "esac" and open_words[-1:] == ["esac"]):
                     start = self._reserved(word, open_words)
         if open_words or closer or self._documents:
             raise _Unfinished

@@ -18,7 +18,7 @@ from remote_shell.cli.continuation import is_incomplete
 from remote_shell.cli.history import FileHistory
 from remote_shell.cli.screen import Screen, directory_text, printable
 
-_STYLE = {"host": "bold", "mark.failed": "ansired bold", "more": "ansibrightblack"}
+_STYLE = {"host": "bold", "directory": "ansicyan", "mark.failed": "ansired bold", "more": "ansibrightblack"}
 
 
 class Editor:
@@ -29,6 +29,7 @@ class Editor:
     ) -> None:
         self.home = ""  # what ~ stands for
         self.active = False  # the prompt is on the screen
+        self._kept = ""  # what was typed when `wake` came
         self._name = printable(name)
         self._sign = sign
         style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
@@ -37,7 +38,7 @@ class Editor:
             key_bindings=_bindings(),
             history=FileHistory(history) if history is not None else None,
             style=Style.from_dict(style if screen.colour else {}),
-            prompt_continuation=[("class:more", "> ")],
+            prompt_continuation=_continuation,
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
             output=create_output(always_prefer_tty=True),  # stdout may be a file: the prompt goes where the person is
             enable_suspend=True,
@@ -46,12 +47,14 @@ class Editor:
         )
 
     async def read(self, cwd: str, *, failed: bool) -> str | None:
-        """The next line or lines; None on Ctrl-D. A line that Ctrl-C clears is forgotten."""
+        """The next line or lines, an empty text after `wake`, or None on Ctrl-D. What Ctrl-C clears is forgotten."""
         self.active = True
         try:
             while True:
+                kept, self._kept = self._kept, ""
+                message = self._prompt(cwd, failed)
                 try:
-                    return await self._session.prompt_async(self._prompt(cwd, failed), handle_sigint=False)
+                    return await self._session.prompt_async(message, default=kept, handle_sigint=False)
                 except KeyboardInterrupt:
                     failed = False
                 except EOFError:
@@ -66,13 +69,24 @@ class Editor:
         self._session.app.exit(exception=KeyboardInterrupt(), style="class:aborting")
         return True
 
+    def wake(self) -> None:
+        """Let `read` return now, with an empty text; what was typed is there again at the next `read`."""
+        if self.active and self._session.app.is_running:
+            self._kept = self._session.default_buffer.text
+            self._session.app.exit(result="")
+
     def _prompt(self, cwd: str, failed: bool) -> StyleAndTextTuples:
         return [
             ("class:host", self._name),
-            ("", f" {directory_text(cwd, self.home)} "),
+            ("class:directory", f" {directory_text(cwd, self.home)} "),
             ("class:mark.failed" if failed else "", self._sign),
             ("", " "),
         ]
+
+
+def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
+    """Before each line but the first; a long line that the terminal folds stays one to look at."""
+    return [] if wrap_count else [("class:more", "> ")]
 
 
 def _bindings() -> KeyBindings:

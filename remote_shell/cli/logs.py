@@ -44,4 +44,6 @@ def start(level: str) -> None:
     logger.setLevel(level.upper())
     logger.propagate = False
     logging.captureWarnings(False)
-    logging.raiseExceptions = False  # a stderr that is closed or full must not stop the server, or fill it with tracebacks
+    logging.raiseExceptions = (
+        False  # a stderr that is closed or full must not stop the server, or fill it with tracebacks
+    )

@@ -51,7 +51,7 @@ class Notices:
         if state.name == "resumed" and told:
             self._say(f"{self._name}: resumed after {state.after:.1f} s, nothing is lost")
         elif state.name == "new_session":
-            self._say(f"{self._name} is back, but the session was gone: what ran in it has ended")
+            self._say(f"{self._name} is back, but the session is gone, and what was in it is lost")
 
     def _tell(self) -> None:
         if self._lost_at is None or self._told:
@@ -59,4 +59,6 @@ class Notices:
         self._told = True
         now = self._clock()
         left = max(0.0, self._until - now)
-        self._say(f"no contact with {self._name} for {now - self._lost_at:.0f} s, trying again, gives up in {left:.0f} s")
+        self._say(
+            f"no contact with {self._name} for {now - self._lost_at:.0f} s, trying again, gives up in {left:.0f} s"
+        )

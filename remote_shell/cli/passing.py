@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,6 @@ from remote_shell.client.remote import RemoteProcess
 from remote_shell.client.results import TimeoutExpired
 from remote_shell.errors import RemoteShellError
 from remote_shell.limits import DEFAULT_LIMITS
-from remote_shell.wire.messages import Opened
 
 # Signals that a person or a supervisor sends to a program: they mean the command. The rest stay ours.
 _PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -70,16 +70,22 @@ class EndedHereError(BaseException):
 
 
 class Signals:
-    """While in use, signals to us go to the command."""
+    """While in use, signals to us go to the command; those that come before it runs wait for it.
 
-    def __init__(self, process: RemoteProcess) -> None:
-        self._process = process
+    In use before the start is asked for: what the command wrote may be on our stdout before we hear that it runs.
+    """
+
+    def __init__(self) -> None:
+        self._process: RemoteProcess | None = None
+        self._early: list[int] = []
         self._insisted = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         for number in _PASSED:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or `&` in a script: the command need not hear of it
+            if (
+                signal.getsignal(number) is not signal.SIG_IGN
+            ):  # nohup, or `&` in a script: the command need not hear of it
                 self._before[number] = signal.signal(number, self._arrived)
         return self
 
@@ -87,42 +93,64 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def pass_to(self, process: RemoteProcess) -> None:
+        """It runs."""
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
+
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if number in _INSISTING:
             if self._insisted:
                 raise EndedHereError
             self._insisted = True
-        self._process.send_signal(number)
+        if self._process is None:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
 
 
 def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
     """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError."""
     notices = Notices(target, complain, timer)
-    with connect(target, on_state=notices.on_state if os.isatty(2) else None, **options) as host:
-        process = errand.start(host, captured=False)
+    on_state = notices.on_state if os.isatty(2) else None
+    with connect(target, on_state=on_state, **options) as host, Signals() as signals:
         try:
-            with Signals(process):
+            process = errand.start(host, captured=False)
+            signals.pass_to(process)
+            with ended_on_error(process):
                 process.communicate(timeout=errand.patience)
         except EndedHereError:
-            process.abandon()
             if notices.away:
                 complain(f"left without contact with {target}: the command there ends when the server's grace is over")
                 return exit_status.INTERRUPTED
             return exit_status.of_signal("SIGKILL")
         except TimeoutExpired:
-            process.abandon()
-            complain(f"timed out after {errand.timeout:g} s, and {target} can't be asked; it ends the command by itself")
+            complain(
+                f"timed out after {errand.timeout:g} s, and {target} can't be asked; it ends the command by itself"
+            )
             return exit_status.TIMED_OUT
-        except (RemoteShellError, BrokenPipeError):
-            process.abandon()
-            raise
-        except OSError as error:  # ENOSPC, EIO: of our streams, since the link's faults are mended or told as ConnectionLostError
-            process.abandon()
-            raise OSError(error.errno, f"can't pass on the command's output: {error.strerror}") from None
-        opened = opened_of(process)
-        if opened is not None and opened.again:
+        if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
         return status_of(process)
+
+
+@contextmanager
+def ended_on_error(process: RemoteProcess) -> Iterator[None]:
+    """Nobody waits for the command any more if an exception passes: the server ends its tree."""
+    try:
+        yield
+    except (RemoteShellError, BrokenPipeError, TimeoutExpired):
+        process.abandon()
+        raise
+    except (
+        OSError
+    ) as error:  # ENOSPC, EIO: of our streams, since the link's own faults are mended or told as ConnectionLostError
+        process.abandon()
+        raise OSError(error.errno, f"can't pass on the command's output: {error.strerror}") from None
+    except BaseException:
+        process.abandon()
+        raise
 
 
 def status_of(process: RemoteProcess) -> int:
@@ -134,11 +162,6 @@ def status_of(process: RemoteProcess) -> int:
     if end.signal is not None:
         return exit_status.of_signal(end.signal)
     return end.status or 0
-
-
-def opened_of(process: RemoteProcess) -> Opened | None:
-    """The server's word on the start: where, when, and whether it ran before."""
-    return process._state.opened
 
 
 def timer(seconds: float, what: Callable[[], None] | None) -> None:

@@ -2,7 +2,7 @@
 
 At the prompt prompt_toolkit has the terminal; while a command runs the terminal is the plain one that any program has, so that
 what is typed ahead is kept and Ctrl-C is a signal. Never looks into what commands write. Neighbours: `screen` shows,
-`editor` reads lines, `notices` tells of the connection, `commands.shell` and `commands.try_` start it.
+`editor` reads lines, `notices` tells of the connection, `commands.shell` starts it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from prompt_toolkit.application import run_in_terminal
 
+from remote_shell.cli import exit_status
 from remote_shell.cli.editor import Editor
-from remote_shell.cli.exit_status import SIGNALLED, signal_number
+from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.screen import Screen
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
-from remote_shell.errors import RemoteShellError, ShellEndedError
+from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEndedError
 
 _LEAVE = ("exit", "logout")
+_LEAVE_AGAIN = 0.05  # seconds
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,37 +37,44 @@ class LeftBySignalError(Exception):
 
 
 class GivenUpError(RemoteShellError):
-    """Ctrl-C twice while there is no connection: the person does not want to wait."""
+    """There is no connection, and no use in waiting for one."""
 
 
 class Repl:
-    """One person at one live shell. `name` is what the prompt and the notices call the host."""
+    """One person at live shells of `name`, as `connect` was told. Made first, since the client tells it of its states."""
 
-    def __init__(self, screen: Screen, editor: Editor, name: str) -> None:
+    def __init__(self, screen: Screen, name: str) -> None:
         self.screen = screen
         self.status = 0  # of the last command
-        self._editor = editor
         self._name = name
         self._notices = Notices(name, self._say, self._later)
         self._timer: asyncio.TimerHandle | None = None
+        self._editor: Editor | None = None
         self._shell: AsyncShell | None = None
         self._task: asyncio.Task[None] | None = None
         self._interrupts = 0  # Ctrl-C since the command began
         self._left: Exception | None = None  # why the task was cancelled
+        self._shell_gone = False  # its session was: the next line needs another shell
 
     def on_state(self, state: State) -> None:
         """For the client: the connection's state changed."""
         self._notices.on_state(state)
+        if state.name == "new_session":
+            self._shell_gone = True
+            if self._editor is not None:
+                self._editor.wake()
+        elif state.name == "gave_up" and self._at_prompt:
+            # a command that runs tells of it by its own error
+            self._leave(GivenUpError(f"the session with {self._name} is over: {state.reason}"))
 
-    async def run(self, shell: AsyncShell) -> int:
+    async def run(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor) -> int:
         """Read and run lines until the person or the shell leaves; returns the exit status.
 
-        Raises ConnectionLostError, LeftBySignalError, GivenUpError.
+        Raises CommandError, ConnectionLostError, LeftBySignalError, GivenUpError.
         """
-        self._shell = shell
-        self._editor.home = shell.cwd
         loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._lines(shell))
+        self._editor = editor
+        self._task = asyncio.create_task(self._lines(open_shell, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
         for number, handler in handlers.items():
@@ -84,11 +93,17 @@ class Repl:
 
     # --- lines
 
-    async def _lines(self, shell: AsyncShell) -> None:
+    async def _lines(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor) -> None:
+        shell = self._shell = await open_shell()
+        editor.home = shell.cwd
         while True:
-            line = await self._editor.read(shell.cwd, failed=self.status != 0)
+            line = await editor.read(shell.cwd, failed=self.status != 0)
             if line is None:
                 return
+            if self._shell_gone:
+                self._shell_gone = False
+                shell = self._shell = await open_shell()
+                continue  # what was typed is in the editor again: it was meant for the shell that is gone
             if line.strip() and await self._execute(shell, line):
                 return
 
@@ -98,42 +113,49 @@ class Repl:
         try:
             result: ShellResult = await shell.run(line, text=False, on_output=self.screen.write)
         except ShellEndedError as error:
-            self.screen.fresh_line()
             self._report_end(line, error.reason)
             return True
+        except ConnectionLostError as error:
+            if not self._shell_gone:
+                raise
+            self.screen.fresh_line()
+            complain(str(error))
+            self.status = exit_status.FAILED
+            return False
         self.screen.fresh_line()
         self.status = _status(result)
-        self.screen.ended(result.returncode, result.signal, result.duration)
-        if result.shell != "alive":
-            self._report_end(line, f"shell_{result.shell}")
-            return True
-        return False
+        if result.shell == "alive":
+            self.screen.ended(result.returncode, result.signal, result.duration)
+            return False
+        self._report_end(line, f"shell_{result.shell}")
+        return True
 
     def _report_end(self, line: str, reason: str) -> None:
+        """Why there is no next prompt, unless the person asked for that."""
         if reason == "shell_replaced":
             self.screen.note(f"the shell on {self._name} was replaced by another program (exec), which has ended")
         elif line.split()[0] not in _LEAVE:
-            self.screen.note(f"the shell on {self._name} has ended; its variables are gone")
+            self.screen.note(f"the shell on {self._name} has ended with status {self.status}; its variables are gone")
 
     # --- signals
 
     def _interrupt(self) -> None:
         """Ctrl-C while a command runs, or a SIGINT from elsewhere."""
-        if self._editor.interrupt():
+        if self._editor is not None and self._editor.interrupt():
             return
         self._interrupts += 1
         self.screen.echoed()  # the terminal shows ^C and stays on the line
-        if self._notices.away:
-            if self._interrupts > 1:
-                self._leave(GivenUpError(f"no contact with {self._name}: left while the command was under way"))
-            else:
-                self.screen.note(f"no contact with {self._name}: once more leaves")
+        if self._notices.away and self._interrupts > 1:
+            self._leave(GivenUpError(f"no contact with {self._name}: left while a command was under way"))
+        elif self._notices.away:
+            self.screen.fresh_line()
+            self.screen.note(f"no contact with {self._name}: Ctrl-C once more leaves")
         elif self._shell is not None:
             self._shell.interrupt()
 
     def _quit(self) -> None:
         """Ctrl-backslash: nothing here should dump core; the command gets the stronger signal."""
-        if self._shell is not None and not self._editor.active:
+        if self._shell is not None and not self._at_prompt:
             self.screen.echoed()
             self._shell.signal("SIGQUIT")
 
@@ -144,13 +166,20 @@ class Repl:
         self._left = why
         if self._task is not None:
             self._task.cancel()
+            # Once interrupts the command and waits for the shell to answer; twice gives both up, and the goodbye ends them.
+            asyncio.get_running_loop().call_later(_LEAVE_AGAIN, self._task.cancel)
 
     # --- notices
 
+    @property
+    def _at_prompt(self) -> bool:
+        return self._editor is not None and self._editor.active
+
     def _say(self, text: str) -> None:
-        if self._editor.active:
+        if self._at_prompt:
             run_in_terminal(lambda: self.screen.note(text))
         else:
+            self.screen.fresh_line()
             self.screen.note(text)
 
     def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
@@ -160,10 +189,7 @@ class Repl:
 
 
 def _status(result: ShellResult) -> int:
-    if result.signal is not None:
-        return SIGNALLED + signal_number(result.signal)
-    status: int = result.returncode
-    return status
+    return exit_status.of_signal(result.signal) if result.signal is not None else int(result.returncode)
 
 
 def history_path() -> str | None:

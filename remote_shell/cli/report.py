@@ -10,13 +10,13 @@ Neighbour: `passing` runs.
 from __future__ import annotations
 
 import json
-import sys
+import os
 from typing import Any
 
 from remote_shell.cli import exit_status
 from remote_shell.cli.main import complain, describe
 from remote_shell.cli.notices import Notices
-from remote_shell.cli.passing import EndedHereError, Errand, Signals, opened_of, status_of, timer
+from remote_shell.cli.passing import EndedHereError, Errand, Signals, ended_on_error, status_of, timer
 from remote_shell.client.blocking import connect
 from remote_shell.client.remote import RemoteProcess, write_all
 from remote_shell.client.results import TimeoutExpired
@@ -42,6 +42,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (AccessDeniedError, "access_denied"),
     (ConnectionLostError, "connection_lost"),
     (KeyboardInterrupt, "interrupted"),
+    (EndedHereError, "interrupted"),
 )
 
 
@@ -49,13 +50,16 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
     """Run it, print the object, return the exit status. Raises nothing of the client's: failures are in the object."""
     report = _empty(errand)
     process: RemoteProcess | None = None
+    on_state = Notices(target, complain, timer).on_state if os.isatty(2) else None
     try:
-        with connect(target, on_state=Notices(target, complain, timer).on_state if sys.stderr.isatty() else None, **options) as host:
+        with connect(target, on_state=on_state, **options) as host, Signals() as signals:
             process = errand.start(host, captured=True)
+            signals.pass_to(process)
             status = _watch(process, errand, report)
-    except (Exception, KeyboardInterrupt) as error:
-        status = exit_status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else exit_status.of_error(error)
-        message = "interrupted before it started" if isinstance(error, KeyboardInterrupt) else describe(error)
+    except (Exception, KeyboardInterrupt, EndedHereError) as error:
+        stopped = not isinstance(error, Exception)
+        status = exit_status.INTERRUPTED if stopped else exit_status.of_error(error)
+        message = "interrupted before it started" if stopped else describe(error)
         report["connection_lost"] = isinstance(error, ConnectionLostError)
         report["error"] = {"code": _code(error), "message": message}
         complain(message)
@@ -69,20 +73,15 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
 
 def _watch(process: RemoteProcess, errand: Errand, report: dict[str, Any]) -> int:
     try:
-        with Signals(process):
+        with ended_on_error(process):
             out, err = process.communicate(timeout=errand.patience)
     except EndedHereError:
-        process.abandon()
         report["signal"] = "SIGKILL"
         return exit_status.of_signal("SIGKILL")
     except TimeoutExpired as expired:
-        process.abandon()
         report["timed_out"] = True
         _put_output(report, expired.output, expired.stderr)
         return exit_status.TIMED_OUT
-    except BaseException:
-        process.abandon()
-        raise
     _put_output(report, out, err)
     return status_of(process)
 
@@ -108,7 +107,7 @@ def _empty(errand: Errand) -> dict[str, Any]:
 def _facts(process: RemoteProcess) -> dict[str, Any]:
     """What the server said of start and end."""
     facts: dict[str, Any] = {"job": process.job}
-    opened, end = opened_of(process), process.result
+    opened, end = process.opened, process.result
     if opened is not None:
         facts["started_at"] = _time_text(opened.started_at_ms) if opened.started_at_ms else None
         if opened.cwd is not None:

@@ -10,14 +10,19 @@ import os
 import sys
 
 SLOW = 1.0  # seconds above which a command's time is shown
-_COLOURS = {name: 30 + number for number, name in enumerate(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"))}
+_COLOURS = {
+    name: 30 + number
+    for number, name in enumerate(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"))
+}
 _DIRECTORY_MAX = 40  # characters of the directory in the prompt
 
 
 class Screen:
     """The terminal that stdout and stderr go to. `colour` is off under NO_COLOR, on a dumb terminal and on none."""
 
-    def __init__(self, environment: dict[str, str] | None = None, *, terminal: bool = True, encoding: str = "utf-8") -> None:
+    def __init__(
+        self, environment: dict[str, str] | None = None, *, terminal: bool = True, encoding: str = "utf-8"
+    ) -> None:
         environment = dict(os.environ) if environment is None else environment
         self.colour = terminal and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
         self.unicode = encoding.lower().replace("-", "") == "utf8"
@@ -87,6 +92,21 @@ def duration_text(seconds: float) -> str:
         return f"{minutes}m {rest:02}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m"
+
+
+def introduction(name: str, account: str, kind: str, *, trial: bool) -> list[str]:
+    """What a person reads before the first prompt: who is there, how the way is protected, how to leave."""
+    way = {
+        "tls": "encrypted by TLS 1.3; the server's key is the one known here",
+        "unix": "through a Unix socket; nothing leaves this machine",
+        "tcp": "over plain TCP, NOT encrypted",
+    }[kind]
+    return [
+        f"{printable(account)} on {printable(name)}, {way}.",
+        *(["This server runs for you alone and is gone when you leave."] if trial else []),
+        "One live shell: its directory, variables and functions stay from line to line.",
+        "Ctrl-C interrupts a command, Alt-Enter begins a new line, Ctrl-D leaves.",
+    ]
 
 
 def printable(text: str) -> str:

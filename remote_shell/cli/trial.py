@@ -45,7 +45,9 @@ class Trial:
         os.close(news_write)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._control)
         os.close(self._news)
         try:
@@ -61,7 +63,9 @@ class Trial:
             ready = select.select([self._news], [], [], max(0.0, deadline - time.monotonic()))[0]
             part = os.read(self._news, 4096) if ready else b""
             if not part:
-                why = said.decode("utf-8", "replace") or ("it ended" if ready else f"not ready within {_START_TIME:g} s")
+                why = said.decode("utf-8", "replace") or (
+                    "it ended" if ready else f"not ready within {_START_TIME:g} s"
+                )
                 raise RemoteShellError(f"the server of our own did not start: {why}")
             said += part
         return f"unix:{self._folder}/s"

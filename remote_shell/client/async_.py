@@ -404,7 +404,8 @@ class AsyncHost:
             return
         reason = str(error) if error is not None else "the server closed the connection"
         self._tell(self.conversation.disconnected(time.monotonic(), reason, self._plan.connect_time))
-        self._recovery = self.loop.create_task(self._recover())
+        if self._recovery is None:  # else it was lost again before the attempt that brought it was over
+            self._recovery = self.loop.create_task(self._recover())
 
     async def _recover(self) -> None:
         """Attempts at a new connection until one holds or there is no more time."""

@@ -7,7 +7,7 @@ import socket
 import time
 
 from remote_shell.client import faults
-from remote_shell.client.dialing import Address, addresses, is_name, link_of, peer_uid
+from remote_shell.client.dialing import Address, addresses, is_name, link_of, open_socket, peer_uid
 from remote_shell.client.login import Dialled, LoggedIn, Login, Step
 from remote_shell.client.plan import Plan
 from remote_shell.config.targets import Target
@@ -105,7 +105,7 @@ class _Caller:
                 places = await asyncio.to_thread(addresses, target)
         fault: OSError = OSError(0, "the name has no address")
         for index, (family, address) in enumerate(places):
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock = open_socket(family)
             try:
                 sock.setblocking(False)
                 async with asyncio.timeout(self._left() / min(2, len(places) - index)):

@@ -10,7 +10,6 @@ neither keys nor TLS imports neither. Neighbours: `blocking.driver` moves bytes,
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -26,7 +25,7 @@ from remote_shell.client.login import Login
 from remote_shell.client.outcome import TextMode, completed, expired, failed
 from remote_shell.client.plan import Ask, Confirm, Path, Plan
 from remote_shell.client.process import Mode, ProcessState
-from remote_shell.client.redirect import NOWHERE, Redirect, check_run, is_captured, resolve
+from remote_shell.client.redirect import NOWHERE, check_run, is_captured, resolve
 from remote_shell.client.remote import Remote, RemoteProcess
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import Retry, State
@@ -88,7 +87,6 @@ class Host:
         self._limits = plan.limits
         self._login = Login(plan)
         self._on_state = on_state
-        self._news: deque[State] = deque()
         self._closed = False
         self._offer = opening.offered_environment()
         self._conversation = Conversation(plan.name, plan.limits)
@@ -101,9 +99,8 @@ class Host:
             recover=self._recover,
         )
         with self._driver:
-            self._news.append(self._conversation.welcomed(login, time.monotonic()))
+            self._tell(self._conversation.welcomed(login, time.monotonic()))
             self._driver.attach(link, self._conversation.session)
-        self._tell()
 
     def __enter__(self) -> Host:
         return self
@@ -184,7 +181,7 @@ class Host:
         )
         remote = Remote(self._driver, self._conversation, state, redirect, self._limits)
         try:
-            self._start(state, message, remote, redirect, given)
+            self._start(state, message, remote, given)
             in_time = remote.finish(timeout)
             end = state.exit
             out, err = (state.outputs[n].collected() if is_captured(redirect, n) else None for n in (1, 2))
@@ -196,9 +193,6 @@ class Host:
         except BaseException:
             remote.abandon()
             raise
-        finally:
-            if self._news:
-                self._tell()
         done = completed(
             state, mode.decoded(out) if out is not None else None, mode.decoded(err) if err is not None else None
         )
@@ -246,14 +240,12 @@ class Host:
         process.args = args
         process.open_files(redirect, TextMode(text, encoding, errors), bufsize)
         try:
-            self._start(state, message, process, redirect, None)
+            self._start(state, message, process, None)
             process.serve(lambda: state.started)
             self._raise_refusal(state, message)
         except BaseException:
             process.abandon()
             raise
-        finally:
-            self._tell()
         return process
 
     def shell(
@@ -268,7 +260,7 @@ class Host:
         state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
         remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
         try:
-            self._start(state, message, remote, NOWHERE, None)
+            self._start(state, message, remote, None)
             remote.serve(lambda: state.started)
             self._raise_refusal(state, message)
         except BaseException:
@@ -311,16 +303,14 @@ class Host:
 
     # --- starting
 
-    def _start(
-        self, state: ProcessState, message: Open, remote: Remote, redirect: Redirect, given: memoryview | None
-    ) -> None:
+    def _start(self, state: ProcessState, message: Open, remote: Remote, given: memoryview | None) -> None:
         with self._driver:
             self._ready()
             try:
                 self._conversation.start(state, message)
             except LocalProtocolError as error:
                 raise faults.unsendable(error) from None
-            remote.begin(redirect, given)
+            remote.begin(given)
             self._driver.flush()
 
     def _ready(self) -> None:
@@ -345,28 +335,26 @@ class Host:
 
     # --- the connection's fate; all under the lock
 
-    def _tell(self) -> None:
-        """Pass on news, with no lock taken."""
-        while self._news:
-            news = self._news.popleft()
-            if self._on_state is not None:
-                self._on_state(news)
+    def _tell(self, news: State) -> None:
+        """Pass on news, once the lock is free."""
+        if self._on_state is not None:
+            self._driver.later.append(partial(self._on_state, news))
 
     def _lost(self, reason: str) -> None:
         if self._conversation.over is None and not self._closed:
-            self._news.append(self._conversation.disconnected(time.monotonic(), reason, self._plan.connect_time))
+            self._tell(self._conversation.disconnected(time.monotonic(), reason, self._plan.connect_time))
         elif self._conversation.over is not None:
-            self._news.append(State("gave_up", reason=str(self._conversation.over)))
+            self._tell(State("gave_up", reason=str(self._conversation.over)))
 
     def _give_up(self, reason: str, error: RemoteShellError | None = None) -> None:
         self._conversation.end(reason, error=error)
-        self._news.append(State("gave_up", reason=reason))
+        self._tell(State("gave_up", reason=reason))
 
     def _recover(self, deadline: float | None) -> None:
         """The pump has no link: one attempt at a new one, or a nap until it is time."""
         driver, conversation = self._driver, self._conversation
-        if self._news:
-            driver.unlocked(self._tell)
+        if driver.later:
+            driver.unlocked(driver.do_later)
         retry, now = conversation.retry, time.monotonic()
         if retry is None:
             if conversation.over is None:
@@ -390,13 +378,13 @@ class Host:
             if self._closed:
                 link.close()
                 return
-            self._news.append(conversation.welcomed(login, time.monotonic()))
+            self._tell(conversation.welcomed(login, time.monotonic()))
             driver.attach(link, conversation.session)
 
     def _attempt_failed(self, retry: Retry, error: ConnectError) -> None:
         news = retry.failed(time.monotonic(), str(error))
         if news is not None:
-            self._news.append(news)
+            self._tell(news)
         else:
             why = retry.summary(time.monotonic(), str(error))
             self._give_up(why, None if self._conversation.in_flight else error)

@@ -6,6 +6,7 @@ Neighbours: `addresses` is shared with the asyncio front.
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
 import struct
@@ -38,6 +39,17 @@ def addresses(target: Target) -> list[Address]:
         return [(socket.AF_INET, (target.host, target.port))]
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def open_socket(family: socket.AddressFamily) -> socket.socket:
+    """A stream socket whose descriptor is above 2: with `<&-` it would be 0, and read as the command's stdin."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if sock.fileno() > 2:
+        return sock
+    try:
+        return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+    finally:
+        sock.close()
 
 
 def link_of(sock: socket.socket, plan: Plan) -> PlainLink | TlsLink:
@@ -135,7 +147,7 @@ class _Caller:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock = open_socket(family)
             try:
                 # one silent address must not eat the others' time
                 sock.settimeout(left / min(2, len(places) - index))

@@ -22,13 +22,16 @@ class Feed:
     __slots__ = ("_conversation", "_descriptor", "_driver", "_reading", "_state")
 
     def __init__(self, driver: Driver, conversation: Conversation, state: ProcessState, descriptor: int) -> None:
-        """Under the driver's lock. The descriptor is doubled: several commands may inherit one."""
+        """The descriptor is doubled: several commands may inherit one. Raises OSError if it is none."""
         self._driver = driver
         self._conversation = conversation
         self._state = state
         self._descriptor = os.dup(descriptor)
         self._reading = False
-        state.changed = self._look
+
+    def start(self) -> None:
+        """Under the driver's lock, after the channel was opened."""
+        self._state.changed = self._look
         self._look()
 
     def stop(self) -> None:

@@ -92,13 +92,13 @@ def failed(done: CompletedProcess) -> CalledProcessError:
 
 
 def expired(state: ProcessState, timeout: float, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:
-    """What a timeout raises, with bytes, as subprocess has them."""
+    """What a timeout raises, with bytes, and None where nothing came, as subprocess has them."""
     end = state.exit
     return TimeoutExpired(
         state.args,
         timeout,
-        stdout,
-        stderr,
+        stdout or None,
+        stderr or None,
         signal=end.signal if end is not None else None,
         duration=end.duration_us / 1_000_000 if end is not None else timeout,
         job=state.command_id,

@@ -56,7 +56,7 @@ class ProcessState:
         self.exit: Exit | None = None
         self.done: deque[Done] = deque()  # live shell: ends of commands that nobody looked at yet
         self.closed = False  # the server added its last frame, or the session is gone
-        self.lost: Exception | None = None
+        self.lost: BaseException | None = None
         self.stdin_open = False
         self.writable = True
         self.changed: Callable[[], None] | None = None  # asyncio front: called after each event
@@ -83,7 +83,7 @@ class ProcessState:
             and (err.ended or err.mode is Mode.DROP)
         )  # fmt: skip
 
-    def lose(self, error: Exception) -> None:
+    def lose(self, error: BaseException) -> None:
         """The session is gone before the command's end was told."""
         self.lost = error
         self.closed = True

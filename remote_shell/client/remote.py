@@ -42,16 +42,16 @@ class Remote:
             for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr))
             if descriptor >= 0
         ]
-        self._feed: Feed | None = None
+        self._feed = Feed(driver, conversation, state, redirect.stdin) if redirect.stdin >= 0 else None
 
-    def begin(self, redirect: Redirect, given: memoryview | None) -> None:
+    def begin(self, given: memoryview | None) -> None:
         """Under the lock, after the channel was opened: stdin that is known from the start."""
         if given is not None:
             if given:
                 self._conversation.write(self._state, given)
             self._conversation.end_stdin(self._state)
-        elif redirect.stdin >= 0:
-            self._feed = Feed(self.driver, self._conversation, self._state, redirect.stdin)
+        elif self._feed is not None:
+            self._feed.start()
 
     # --- waiting
 
@@ -64,7 +64,7 @@ class Remote:
         outputs = self._state.outputs
 
         def anything() -> bool:
-            return bool(outputs[1].chunks or outputs[2].chunks) or ready()
+            return any(outputs[stream].chunks for stream, _ in self._relays) or ready()
 
         while True:
             with driver:
@@ -115,6 +115,16 @@ class Remote:
             return False
         # The server's own clock ends it, and says so; ours only stands in for a server that can't.
         return self.serve(self._finished, expires + self._limits.kill_grace + _SLACK) and state.exit is not None
+
+    def abandon_soon(self, error: BaseException) -> None:
+        """End the command's tree and have whoever waits for it raise `error`. Never waits: for signal handlers and threads."""
+
+        def abandon() -> None:
+            if not self._state.closed:
+                self._conversation.close(self._state)
+                self._state.lose(error)
+
+        self.driver.urgent(abandon)
 
     def _finished(self) -> bool:
         return self._state.finished

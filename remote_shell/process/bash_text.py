@@ -8,10 +8,10 @@ keeps an unfinished line from eating the next typed one, and carries the redirec
 descriptors, so that programs hold 0, 1 and 2 only. `$?` reaches the next command because no word between the two changes it.
 
 A function writes the report: serial, status, option letters, directory. It is read-only, since nothing else would stop a user's
-`unset -f`; and it is called twice: in the same typed line, and once more in the next, because SIGINT drops the first.
-PROMPT_COMMAND was tried for that and rejected: whoever sets their own (direnv, starship) would end the reports. It keeps prompts
-empty only; it, PS1 and PS2 are set anew after each command. The same words are typed with a backslash or after `builtin`
-because users may have aliases and functions of these names.
+`unset -f`. It is called in the same typed line, which SIGINT drops: then `report_text` asks for it once more. PROMPT_COMMAND was
+rejected for that: whoever sets their own (direnv, starship) would end the reports. It empties the prompts only; it, PS1 and
+PS2 are set anew after each command. So was a second typed line after each first: 20 of 70 microseconds. The same words are
+typed with a backslash or after `builtin` because users may have aliases and functions of these names.
 
 What it costs a user: `set -x` shows three signs (+++) instead of one; traps on ERR and DEBUG run for our words too;
 `$_` and PIPESTATUS are not kept; under `set -e` a last `a && b` that fails ends the shell; SIGINT writes a newline on stderr.
@@ -21,6 +21,7 @@ Must never put a user's text into a typed line. Neighbours: `bash_link` sends an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -31,25 +32,33 @@ STATUS_FD = 47
 ARGUMENTS = (b"--noediting", b"-i")
 NO_STARTUP_FILES = (b"--norc", b"--noprofile")
 
+# What double quotes leave a meaning to. Single quotes were rejected: a text with many of them takes quadratic time (1 MB: minutes).
+_SPECIAL = re.compile(rb'[\\"$`]')
+
 _QUIET = b"{ PS1= PS2=; } 2>/dev/null"
 
+# The number is noted after the report was written: SIGINT between the two must give two reports, never none.
 _REPORT = rb"""__remote_shell_report() {
 builtin set -- "$?" "$-" "$1"
 if [[ $3 != "${__remote_shell_last-}" ]]; then
-__remote_shell_last=$3
 builtin printf '%%s\0' "$3" "$1" "$2" "${PWD-}" >&%d
-fi
+__remote_shell_last=$3
+if [[ $2 == *[vx]* ]]; then
 builtin set +vx
+fi
+if [[ ${PROMPT_COMMAND[*]-} != '%s' ]]; then
 builtin unset -v PROMPT_COMMAND
 PROMPT_COMMAND='%s'
-PS1= PS2=
+fi
+fi
 builtin return "$1"
 }
 readonly -f __remote_shell_report
-""" % (STATUS_FD, _QUIET)
+""" % (STATUS_FD, _QUIET, _QUIET)
 
-# Interactive shells keep a history file, look for mail and expand `!`: none of that is wanted of a program's shell.
-_SETTINGS = b"set +H +o history; history -c; unset HISTFILE MAILCHECK\n"
+# Interactive shells keep a history file, look for mail and expand `!`: none of that is wanted of a program's shell. That a
+# failed `exec` keeps the shell holds for interactive text only, unless `execfail` says so for all.
+_SETTINGS = b"set +H +o history; history -c; unset HISTFILE MAILCHECK; shopt -s execfail\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +80,12 @@ def start_text(stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
 
 def report_text(serial: int) -> bytes:
     """A typed line that asks for a report; nothing happens if this serial was reported last."""
-    return b"{ __remote_shell_report %d; } >/dev/null 2>&1\n" % serial
+    return b"{ __remote_shell_report %d; } 2>/dev/null\n" % serial
 
 
 def run_text(serial: int) -> bytes:
-    """The typed lines that run what lies in the memfd and report."""
-    report = report_text(serial)
-    return b"\\builtin . /dev/fd/%d; %s%s" % (TEXT_FD, report, report)
+    """The typed line that runs what lies in the memfd and reports."""
+    return b"\\builtin . /dev/fd/%d; %s" % (TEXT_FD, report_text(serial))
 
 
 def exit_text() -> bytes:
@@ -91,8 +99,7 @@ def source_text(line: bytes, stdin: bytes, flags: bytes) -> bytes:
         line = b"set -x;" + line  # in the same line, so that line numbers stay true
     if b"v" in flags:
         line = b"set -v\n" + line  # -v echoes from the next line on
-    quoted = line.replace(b"'", b"'\\''")
-    return b"\\builtin \\eval '%s' 0<%s %d>&- %d>&-" % (quoted, stdin, TEXT_FD, STATUS_FD)
+    return b'\\builtin \\eval "%s" 0<%s %d>&- %d>&-' % (_SPECIAL.sub(rb"\\\g<0>", line), stdin, TEXT_FD, STATUS_FD)
 
 
 class ReportReader:

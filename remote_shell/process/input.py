@@ -6,7 +6,10 @@ SIGPIPE (Python ignores it). Neighbours: `pipes` and `shell` own them; `poller` 
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
+import termios
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -54,6 +57,13 @@ class InputPipe:
             self._watch()
         if taken:
             self._credit(taken)
+
+    def unread(self) -> int:
+        """Bytes that the reader has not taken yet: queued ones and those in the pipe (FIONREAD works on either end)."""
+        if self.fd < 0:
+            return 0
+        waiting: int = struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, b"\0\0\0\0"))[0]
+        return waiting + sum(map(len, self._queue))
 
     def close_when_written(self) -> None:
         """End of the stream, after what is queued."""

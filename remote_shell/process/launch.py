@@ -82,18 +82,14 @@ def find_program(name: bytes, cwd: bytes, env: Mapping[bytes, bytes]) -> bytes:
     if b"/" in name:
         return _join(cwd, name)  # the kernel judges it
     path = env.get(b"PATH", DEFAULT_PATH.encode())
-    refused: bytes | None = None
-    for folder in path.split(b":"):
-        candidate = _join(cwd, _join(folder, name)) if folder else _join(cwd, name)
-        if os.access(candidate, os.X_OK):
-            if os.path.isfile(candidate):
-                return candidate
-            refused = refused or candidate
-        elif refused is None and os.path.lexists(candidate):
-            refused = candidate
+    candidates = [_join(cwd, _join(folder, name)) if folder else _join(cwd, name) for folder in path.split(b":")]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
+            return candidate
     _check_directory(cwd)
-    if refused is not None:
-        raise _not_executable(name, refused)
+    for candidate in candidates:
+        if os.path.lexists(candidate):
+            raise _not_executable(name, candidate)
     text = f"{show(name)}: command not found in PATH={show(path)}; give its full path, or set PATH"
     raise CommandNotFoundError(text, os.fsdecode(name))
 

@@ -32,7 +32,7 @@ class PipeProcess:
 
     __slots__ = (
         "_killer", "_limits", "_loop", "_outputs", "_pidfd", "_poller", "_popen", "_report_timer", "_seen", "_settling", "_sink",
-        "_stdin", "_tree", "exit",
+        "_tree", "exit", "stdin",
     )  # fmt: skip
 
     def __init__(
@@ -53,7 +53,7 @@ class PipeProcess:
         self._limits = limits
         self._poller = Poller.of(loop)
         self._outputs: tuple[OutputPipe, ...] = ()
-        self._stdin: InputPipe | None = None
+        self.stdin: InputPipe | None = None  # for `shell`; others write through the methods
         self._tree = ProcessTree(popen.pid, command_id)
         self._killer: TreeKiller | None = None
         self._seen: Exit | None = None  # the exit, before it is told
@@ -119,7 +119,7 @@ class PipeProcess:
         """Take over our ends of the pipes, one after the other, so that a failure leaves the rest with `ends`."""
         poll, limits = self._poller, self._limits
         if ends.input is not None:
-            self._stdin = InputPipe(ends.input, poll, self._credit, limits)
+            self.stdin = InputPipe(ends.input, poll, self._credit, limits)
             ends.input = None
         for stream in (STDOUT, STDERR)[: len(ends.outputs)]:
             self._outputs += (OutputPipe(stream, ends.outputs[0], poll, self._sink, self._pipe_changed, limits),)
@@ -145,15 +145,15 @@ class PipeProcess:
 
     def write_stdin(self, data: bytes | memoryview) -> None:
         """Queue `data`; `on_stdin` gives its length back bit by bit, also within this call."""
-        if self._stdin is not None:
-            self._stdin.write(data)
+        if self.stdin is not None:
+            self.stdin.write(data)
         elif data:
             self._sink.on_stdin(len(data))
 
     def close_stdin(self) -> None:
         """End of stdin, after what is queued."""
-        if self._stdin is not None:
-            self._stdin.close_when_written()
+        if self.stdin is not None:
+            self.stdin.close_when_written()
 
     def signal(self, name: str) -> bool:
         """Signal the whole group; False (dropped) after the end. CommandError for a name that is no signal's."""
@@ -198,8 +198,8 @@ class PipeProcess:
         for output in self._outputs:
             output.sink = _NOBODY
             output.close()
-        if self._stdin is not None:
-            self._stdin.close()
+        if self.stdin is not None:
+            self.stdin.close()
 
     def _credit(self, n: int) -> None:
         self._sink.on_stdin(n)
@@ -237,11 +237,11 @@ class PipeProcess:
         os.close(self._pidfd)
         self._pidfd = -1
         self._seen = seen
+        if self._killer is not None:
+            self._killer.leader_ended()  # which may be the end of the ladder
         if self._killer is None:
             self._report()
-            return
-        self._killer.leader_ended()
-        if self._killer is not None:
+        else:
             self._report_timer = self._loop.call_later(self._limits.exit_report_time, self._report)
 
     def _report(self) -> None:
@@ -259,8 +259,8 @@ class PipeProcess:
 
     def _check_over(self) -> None:
         """After the exit and the end of all output nobody is left whose stdin would matter."""
-        if self._stdin is not None and self.exit is not None and all(output.fd < 0 for output in self._outputs):
-            self._stdin.close()
+        if self.stdin is not None and self.exit is not None and all(output.fd < 0 for output in self._outputs):
+            self.stdin.close()
 
     def _tree_gone(self) -> None:
         self._killer = None

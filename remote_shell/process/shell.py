@@ -17,6 +17,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 
 from remote_shell.errors import CommandRefusedError, ShellEndedError
 from remote_shell.limits import Limits
@@ -24,11 +25,14 @@ from remote_shell.process import tree
 from remote_shell.process.base import Exit, signal_number
 from remote_shell.process.bash_link import BashLink
 from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
+from remote_shell.process.bash_watch import BashWatch
 from remote_shell.process.launch import no_resources
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.poller import Poller
-from remote_shell.process.shell_command import Done, ShellCommand, ShellSink, State
+from remote_shell.process.shell_command import NOBODY, Done, ShellCommand, ShellSink, State
 
+_READ_AGAIN = 0.001  # seconds between two looks whether bash has read what we typed, and how many of them
+_READ_PATIENCE = 100
 _KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
 
 
@@ -37,7 +41,7 @@ class LiveShell:
 
     __slots__ = (
         "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
-        "_serial", "_sink", "_state", "cwd",
+        "_serial", "_sink", "_state", "_watch", "cwd",
     )  # fmt: skip
 
     def __init__(self, cwd: bytes, sink: ShellSink, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
@@ -49,13 +53,14 @@ class LiveShell:
         self._poller = Poller.of(loop)
         self._process: PipeProcess
         self._link: BashLink
+        self._watch: BashWatch | None = None
         self._children = -1  # /proc/PID/task/PID/children, kept open: a look costs one system call
         self._state: State = "alive"
         self._queue: deque[ShellCommand] = deque()
         self._current: ShellCommand | None = None  # runs, or was reported and waits for its output to be passed on
         self._serial = 0  # of the report that is waited for, if any is; never used again
         self._interrupts = 0  # SIGINTs whose effect is not proved to be over
-        self._asking = False  # for that proof
+        self._asking = True  # for that proof; at first for the report that bash has started
 
     @classmethod
     def start(
@@ -92,6 +97,9 @@ class LiveShell:
         try:
             shell._children = os.open(f"/proc/{process.pid}/task/{process.pid}/children", os.O_RDONLY | os.O_CLOEXEC)
             link.open(process.write_stdin)
+            assert process.stdin is not None
+            due, ask, lost = shell._due, link.ask, process.kill_now
+            shell._watch = BashWatch(loop, limits, process.pid, process.stdin, due, ask, lost)
         except OSError as error:
             shell.close()
             process.kill_now()
@@ -122,7 +130,10 @@ class LiveShell:
         self._next()
 
     def write_stdin(self, data: bytes | memoryview, number: int | None = None) -> None:
-        """Stdin for the current command, or for the waiting one of that number; without a taker it is thrown away."""
+        """Stdin for the current command (before bash has started, the first), or for the waiting one of that number.
+
+        Without a taker it is thrown away.
+        """
         command = self._find(number)
         if command is not None and command.stdin is not None:
             command.stdin.write(data)
@@ -144,7 +155,7 @@ class LiveShell:
         signum = signal_number(name)
         command = self._running(number)
         if command is None:
-            return False
+            return signum == signal.SIGINT and self._asking and self._drop_waiting(number, 1)
         if self._state == "replaced":
             return self._process.signal(name)
         if signum == signal.SIGINT:
@@ -153,10 +164,13 @@ class LiveShell:
         return command.signal(self.pid, signum)
 
     def cancel(self, number: int) -> bool:
-        """End the current command if it has that number, else False: INT, KILL of its processes, at last KILL of the shell."""
+        """End the command of that number: INT, KILL of its processes, at last KILL of the shell. False if it has ended.
+
+        One that waits never runs; it is told in its turn, with status 130.
+        """
         command = self._running(number)
         if command is None:
-            return False
+            return self._drop_waiting(number, len(self._queue))
         self._cancel(command)
         return True
 
@@ -205,7 +219,8 @@ class LiveShell:
 
     def close(self) -> None:
         """Forget the streams: nothing more is told. The shell reads the end of its input and ends by itself."""
-        self._sink = _NOBODY
+        self._sink = NOBODY
+        self._state = "ended"
         self._process.close()
         self._let_go()
         for command in (self._current, *self._queue):
@@ -223,10 +238,22 @@ class LiveShell:
             return None
         return command
 
+    def _drop_waiting(self, number: int, among: int) -> bool:
+        for command in islice(self._queue, among):
+            if command.number == number:
+                command.unwanted = True
+                return True
+        return False
+
+    def _due(self) -> int | None:
+        """Serial of the report that bash owes, if it does."""
+        running = self._current is not None and self._current.state == "running"
+        return self._serial if self._state == "alive" and (running or self._asking) else None
+
     def _find(self, number: int | None) -> ShellCommand | None:
-        if number is None or (self._current is not None and self._current.number == number):
+        if self._current is not None and number in (None, self._current.number):
             return self._current
-        return next((command for command in self._queue if command.number == number), None)
+        return next((command for command in self._queue if number in (None, command.number)), None)
 
     def _credit(self, n: int) -> None:
         self._sink.on_stdin(n)
@@ -237,6 +264,8 @@ class LiveShell:
         if self._state != "alive" or self._process.exit is not None:
             return
         self._serial += 1
+        if self._watch is not None:
+            self._watch.arm()
         if self._interrupts:
             # A SIGINT may lie between two system calls of bash and drop the next line: prove that it does not.
             self._asking = True
@@ -244,6 +273,10 @@ class LiveShell:
             self._interrupts = 0
             return
         command = self._current = self._queue.popleft()
+        if command.unwanted:
+            command.state = "reported"
+            self._tell(command, command.done(128 + signal.SIGINT, None, self.cwd, command.started, "alive"))
+            return
         command.state = "running"
         command.started = self._loop.time()
         command.before = self._children_now()
@@ -287,7 +320,14 @@ class LiveShell:
 
     # --- interrupting
 
-    def _interrupt(self, command: ShellCommand) -> None:
+    def _interrupt(self, command: ShellCommand, patience: int = _READ_PATIENCE) -> None:
+        if command is not self._current or command.state == "reported":
+            return
+        typed = self._process.stdin
+        if patience and not self._interrupts and typed is not None and typed.unread():
+            # Bash has not read the line yet: a SIGINT now would be spent on its empty prompt.
+            self._loop.call_later(_READ_AGAIN, self._interrupt, command, patience - 1)
+            return
         self._interrupts += 1
         tree.signal_group(self.pid, signal.SIGINT)
         for pid, stat in command.processes(self.pid).items():
@@ -353,6 +393,8 @@ class LiveShell:
 
     def _let_go(self) -> None:
         self._link.close()
+        if self._watch is not None:
+            self._watch.stop()
         if self._children >= 0:
             os.close(self._children)
             self._children = -1
@@ -377,20 +419,3 @@ class _BashSink:
 
     def on_stdin(self, n: int) -> None:
         """Of what we typed: nobody's credit."""
-
-
-class _Nobody:
-    """Stands for the sink after `close`."""
-
-    def on_output(self, stream: int, data: bytes) -> None: ...
-
-    def on_output_end(self, stream: int) -> None: ...
-
-    def on_done(self, done: Done) -> None: ...
-
-    def on_exit(self, exit: Exit) -> None: ...
-
-    def on_stdin(self, n: int) -> None: ...
-
-
-_NOBODY: ShellSink = _Nobody()

@@ -59,10 +59,39 @@ class ShellSink(Protocol):
         """`n` more bytes of stdin were taken by a command's pipe, or thrown away because nobody can read them."""
 
 
+class _Nobody:
+    """Stands for the sink of a shell that was closed."""
+
+    def on_output(self, stream: int, data: bytes) -> None: ...
+
+    def on_output_end(self, stream: int) -> None: ...
+
+    def on_done(self, done: Done) -> None: ...
+
+    def on_exit(self, exit: Exit) -> None: ...
+
+    def on_stdin(self, n: int) -> None: ...
+
+
+NOBODY: ShellSink = _Nobody()
+
+
 class ShellCommand:
     """A command that waits, runs, or was reported."""
 
-    __slots__ = ("before", "line", "number", "reader", "started", "state", "stdin", "timed_out", "timeout", "timer")
+    __slots__ = (
+        "before",
+        "line",
+        "number",
+        "reader",
+        "started",
+        "state",
+        "stdin",
+        "timed_out",
+        "timeout",
+        "timer",
+        "unwanted",
+    )
 
     def __init__(self, number: int, line: bytes, timeout: float | None) -> None:
         self.number = number
@@ -75,6 +104,7 @@ class ShellCommand:
         self.started = 0.0
         self.before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
         self.timed_out = False
+        self.unwanted = False  # cancelled before it could begin: it never runs
         self.timer: asyncio.TimerHandle | None = None
 
     def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:

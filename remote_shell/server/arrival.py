@@ -84,7 +84,10 @@ class Arrival:
         self._timer.cancel()
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock.fileno())
-        on_leave, self._on_leave = self._on_leave, _nothing  # it refers to us: a cycle would live until the collector's rare turn
+        on_leave, self._on_leave = (
+            self._on_leave,
+            _nothing,
+        )  # it refers to us: a cycle would live until the collector's rare turn
         on_leave()
 
     def _too_slow(self) -> None:
@@ -117,11 +120,8 @@ class Arrival:
         while not self._left and not self._refused:
             event = handshake.next_event()
             if event is None:
-                if handshake.decoder.buffered > self._context.limits.frame_max_before_login + 9:
-                    self._refuse("more bytes than a login needs")
-                break
+                break  # the decoder holds at most one frame of `frame_max_before_login`
             if isinstance(event, Failed):
-                self._say(link, handshake)  # a hello is answered however the bytes were cut, and whatever followed it
                 self._refuse(str(event.error))
             elif isinstance(event, LoginAsked):
                 self._judge(link, handshake)
@@ -225,8 +225,6 @@ class Arrival:
     def _refuse(self, reason: str) -> None:
         """Tell the log why and the peer nothing, and that only when every refusal is told."""
         log.warning("%s: refused: %s", self._peer, reason)
-        if self._left:
-            return
         self._refused = True
         loop = self._context.loop
         loop.remove_reader(self._sock.fileno())  # a stranger whose verdict is out is not listened to

@@ -8,9 +8,11 @@ full descriptor table pauses accepting, it does not end it. Neighbours: `strange
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
@@ -22,6 +24,7 @@ from remote_shell.config.server import ServerConfig
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, ConnectError
 from remote_shell.identity.server_identity import ServerIdentity
+from remote_shell.limits import Limits
 from remote_shell.process.children import OrphanReaper
 from remote_shell.process.prepare import prepare_process
 from remote_shell.server.arrival import Arrival
@@ -47,7 +50,7 @@ class Server:
         self._listeners: list[tuple[socket.socket, Target]] = []
         self._tls: Any = None
         self._key_hash = b""
-        self._strangers = Strangers(config.effective_limits)
+        self._strangers = Strangers(_affordable(config.effective_limits))
         self._arrivals: set[Arrival] = set()
         self._context: Context | None = None
         self._sessions: Sessions | None = None
@@ -279,6 +282,15 @@ async def serve(
     log.info("ended")
 
 
+def _affordable(limits: Limits) -> Limits:
+    """Strangers may take a quarter of our descriptors: those who are known need some for their commands."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or limits.strangers_max <= most // 4:
+        return limits
+    log.info("%d descriptors: at most %d connections before login (ulimit -n)", most, max(1, most // 4))
+    return dataclasses.replace(limits, strangers_max=max(1, most // 4))
+
+
 def _resolve(target: Target) -> tuple[socket.AddressFamily, Any]:
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return found[0][0], found[0][4]
@@ -324,6 +336,8 @@ def _bind_text(target: Target, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"{where}: {error.strerror}: not an address of this machine"
     if error.errno == errno.EADDRINUSE:
+        if target.kind == "unix" and not stat.S_ISSOCK(os.lstat(target.path).st_mode):
+            return f"{where}: a file that is no socket is there; move it away or choose another path"
         return f"{where}: address in use: another server listens there; stop it or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{where}: permission denied: ports below 1024 are root's, and a socket's folder must be writable; choose another"

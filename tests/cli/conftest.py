@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from remote_shell import testing
+
 
 @pytest.fixture
 def logging_restored() -> Iterator[logging.Logger]:
@@ -15,3 +17,16 @@ def logging_restored() -> Iterator[logging.Logger]:
     before = (list(logger.handlers), logger.level, logger.propagate, logging.raiseExceptions)
     yield logger
     logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[testing.RunningServer]:
+    """One server for all tests that do not end it."""
+    with testing.server(("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")) as server:
+        yield server
+
+
+@pytest.fixture
+def target(running: testing.RunningServer) -> str:
+    """A target that needs no key."""
+    return running.targets["unix"]

@@ -24,9 +24,7 @@ def call(
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `remote-shell` to its end."""
-    return subprocess.run(
-        [*ARGV, *words], input=input, capture_output=True, env=environment(home, env), timeout=WITHIN
-    )
+    return subprocess.run([*ARGV, *words], input=input, capture_output=True, env=environment(home, env), timeout=WITHIN)
 
 
 def one_line(error: bytes) -> str:

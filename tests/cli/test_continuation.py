@@ -31,7 +31,9 @@ def test_every_beginning_of_a_script_is_judged_as_bash_does(script: str) -> None
         assert is_incomplete(text) is bash_waits(text), text
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n", "# a comment", "ls", ")", "}", "echo ;;", "done", "echo 'it''s'", "ls;"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n", "# a comment", "ls", ")", "}", "echo ;;", "done", "echo 'it''s'", "ls;"]
+)
 def test_what_is_whole_or_beyond_us_is_sent(text: str) -> None:
     assert not is_incomplete(text)
 

@@ -43,7 +43,9 @@ def test_a_traceback_follows_indented_and_escaped() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
 
 
-def test_only_the_level_that_was_asked_for(logging_restored: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_level_that_was_asked_for(
+    logging_restored: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     logs.start("warning")
     logging_restored.getChild("server").info("quiet")
     logging_restored.getChild("server").warning("loud")

@@ -113,7 +113,9 @@ def test_a_reader_that_leaves_early_is_no_failure_worth_a_word(tmp_path: Path) -
 def test_closed_standard_descriptors_do_no_harm(tmp_path: Path) -> None:
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         done = subprocess.run(
-            ["sh", "-c", f'exec "$@" {closed}', "sh", *ARGV, "--version"], env=environment(tmp_path), capture_output=True
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *ARGV, "--version"],
+            env=environment(tmp_path),
+            capture_output=True,
         )
         assert done.returncode == 0
         assert b"Traceback" not in done.stderr
@@ -127,7 +129,19 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         text=True,
     )
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    heavy = {"argparse", "asyncio", "pydantic", "ssl", "subprocess", "logging", "socket", "dataclasses", "re", "json", "signal"}
+    heavy = {
+        "argparse",
+        "asyncio",
+        "pydantic",
+        "ssl",
+        "subprocess",
+        "logging",
+        "socket",
+        "dataclasses",
+        "re",
+        "json",
+        "signal",
+    }
     assert not names & heavy
     assert "remote_shell.cli.main" in names
 

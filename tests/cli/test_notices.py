@@ -58,7 +58,7 @@ def test_a_new_session_is_never_called_resumed() -> None:
     stage = Stage()
     stage.notices.on_state(State("lost", 0.0, 0.0, 60.0))
     stage.notices.on_state(State("new_session", 0.3))
-    assert len(stage.said) == 1 and "the session was gone" in stage.said[0] and "resumed" not in stage.said[0]
+    assert len(stage.said) == 1 and "the session is gone" in stage.said[0] and "resumed" not in stage.said[0]
 
 
 def test_after_giving_up_the_timer_is_off() -> None:

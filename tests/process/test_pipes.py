@@ -123,11 +123,10 @@ from remote_shell.process.prepare import prepare_process
 from tests.process.recorder import start
 prepare_process()
 async def main():
-    process, sink = start(["sh", "-c", "sleep 1000 & echo $!; wait"])
+    process, sink = start(["sh", "-c", "echo; exec sleep 1000"])
     await sink.until(lambda: sink.out)
     process.signal("SIGINT")
-    print(await sink.exited())
-    process.kill_now()
+    print(await sink.finished())
 asyncio.run(main())
 """
     assert python_in_fresh_process(code, ignore_sigint=ignore_sigint) == "Exit(status=None, signal='SIGINT')\n"

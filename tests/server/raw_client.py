@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +41,20 @@ from remote_shell.wire.events import (
     Writable,
 )
 from remote_shell.wire.handshake import ClientHandshake
-from remote_shell.wire.messages import Auth, Close, Eof, Exit, Hello, KeyProof, Open, Opened, Rejected, Report, Welcome
+from remote_shell.wire.messages import (
+    Auth,
+    Boxed,
+    Close,
+    Eof,
+    Exit,
+    Hello,
+    KeyProof,
+    Open,
+    Opened,
+    Rejected,
+    Report,
+    Welcome,
+)
 from remote_shell.wire.session import Session
 
 DEADLINE = 10.0  # seconds that anything may take before a test fails
@@ -178,7 +191,7 @@ class RawClient:
         self._lie = transport, key_hash
         self.commands: dict[int, Command] = {}
         self.events: list[Event] = []
-        self.words: list[str] = []  # what came on channel 0 since the last connection
+        self.pings = 0  # from the server
         self.welcome: Welcome
         self.session = Session(Role.CLIENT, limits)
         self.disconnect: Disconnected | None = None
@@ -228,6 +241,7 @@ class RawClient:
             self.session = Session(Role.CLIENT, self.limits)
         self.ended, self.disconnect = False, None
         self.session.attach(self.handshake.decoder, self.handshake.peer, self.welcome.received, time.monotonic())
+        self._drain()  # what came along with the welcome
 
     def _make_link(self) -> Link:
         if not self.target.startswith("tls:"):
@@ -304,8 +318,10 @@ class RawClient:
             return False
         end = time.monotonic() + timeout
         while True:
-            try:
+            flushed = True
+            with suppress(OSError):  # it may be gone, and still have said something
                 flushed = self.flush()
+            try:
                 data = self.link.recv()
             except OSError:
                 data = b""
@@ -319,6 +335,7 @@ class RawClient:
         if not data:
             self._over()
             return False
+        self.pings += data.count(b'{"type":"ping"')
         self.session.receive_data(self.session.generation, data, time.monotonic())
         self._drain()
         if not self.ended:
@@ -391,7 +408,7 @@ class RawClient:
 
     # --- commands
 
-    def open(self, argv: list[str] | None = None, **fields: Any) -> int:
+    def open(self, argv: Sequence[str | Boxed] | None = None, **fields: Any) -> int:
         """Open a channel: exec unless `request` says otherwise, with a random id unless `id` is given."""
         said: dict[str, Any] = {
             "request": "exec",
@@ -404,14 +421,14 @@ class RawClient:
         self.flush()
         return ident
 
-    def start(self, argv: list[str] | None = None, **fields: Any) -> tuple[int, Command]:
+    def start(self, argv: Sequence[str | Boxed] | None = None, **fields: Any) -> tuple[int, Command]:
         """Open, and wait until it runs or was rejected."""
         ident = self.open(argv, **fields)
         command = self.commands[ident]
         self.wait(lambda: command.opened or command.rejected or command.report, "an answer to open")
         return ident, command
 
-    def run(self, argv: list[str] | None = None, *, input: bytes | None = None, **fields: Any) -> Command:
+    def run(self, argv: Sequence[str | Boxed] | None = None, *, input: bytes | None = None, **fields: Any) -> Command:
         """Open, feed `input`, and read to the end."""
         if input is not None:
             fields["stdin"] = "pipe"

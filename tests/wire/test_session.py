@@ -435,6 +435,14 @@ def test_a_resume_count_out_of_range(count: int) -> None:
     assert caught.value.code == "bad_count" and not raw.session.attached
 
 
+def test_a_connection_begins_with_the_sessions_bounds() -> None:
+    """Whatever its decoder was bound to before login, and with its own time."""
+    raw = client_in("running")
+    raw.session.attach(FrameDecoder(10), raw.peer, raw.session.sent_frames, 100.0)
+    assert raw.data(1, bytes(100_000)) == [DataReceived(1, 1, bytes(100_000))]
+    assert Raw(Role.CLIENT).session.next_timeout() == LIMITS.ping_interval
+
+
 def test_bytes_of_a_displaced_connection() -> None:
     """The server takes no byte from a connection once the next one is attached."""
     raw = server_in("open")
@@ -487,6 +495,8 @@ def test_messages_that_our_state_forbids() -> None:
             raw.session.send_message(1, message)
     with pytest.raises(LocalProtocolError):
         raw.session.send_data(1, 1, b"x")
+    with pytest.raises(LocalProtocolError, match="wrong_stream"):
+        raw.session.send_message(1, Eof(stream=1))
     raw.session.send_message(1, Eof(stream=0))
     with pytest.raises(LocalProtocolError):
         raw.session.send_message(1, Eof(stream=0))
@@ -501,8 +511,11 @@ def test_a_message_larger_than_a_frame() -> None:
     assert raw.open() == 1, "the number was not used up"
     with pytest.raises(LocalProtocolError):
         raw.session.send_message(1, Command(number=1, line="x" * 100_000))
+    fits = Command(number=1, line="x" * (100_000 - len(Command(number=1, line="").encode())))
+    raw.session.send_message(1, fits)
+    assert raw.messages() == [fits]
     raw.session.detach()
-    raw.session.send_message(1, Command(number=1, line="x" * 100_000))  # our own bound is larger
+    raw.session.send_message(1, Command(number=2, line="x" * 100_000))  # our own bound is larger
 
 
 def test_things_for_a_channel_that_is_gone_do_nothing() -> None:

@@ -144,6 +144,35 @@ def test_channels_take_turns() -> None:
     assert order[:5] == [(1, big), (2, 5), (3, big), (1, big), (3, big)]
 
 
+def test_many_writes_are_no_more_turns() -> None:
+    """Who writes often waits as long as who writes seldom; and who signals often stands in the line once."""
+    raw = running(channels=2)
+    big = bytes(LIMITS.data_frame_max)
+    for channel in (1, 1, 1, 2, 2):
+        raw.session.send_data(channel, 0, big[: LIMITS.window // 4])
+        raw.session.send_message(channel, Signal(signal="SIGUSR1"))
+    assert len(raw.session._ready) == len(raw.session._express) == 2
+    data = [frame.channel for frame in raw.frames() if frame.type != CONTROL]
+    assert data[:4] == [1, 2, 1, 2]
+
+
+def test_no_data_makes_no_frame() -> None:
+    """An empty frame is an error for the peer."""
+    raw = running()
+    assert raw.session.send_data(1, 0, b"")
+    assert raw.frames() == []
+
+
+def test_consuming_while_there_is_no_connection() -> None:
+    """The credit goes out with the next one."""
+    raw = running()
+    raw.data(1, bytes(LIMITS.window))
+    raw.session.detach()
+    raw.session.consumed(1, LIMITS.window)
+    raw.session.attach(FrameDecoder(MIB), raw.peer, raw.session.sent_frames, raw.now)
+    assert Window(credit=LIMITS.window, window=LIMITS.window) in raw.messages()
+
+
 def test_a_stalled_channel_stalls_no_other() -> None:
     raw = running(channels=2)
     raw.session.send_data(1, 0, bytes(2 * LIMITS.window))
@@ -242,11 +271,13 @@ def test_partial_writes() -> None:
     raw.session.send_data(2, 0, bytes(range(255, -1, -1)) * 300)
     whole = bytearray()
     for count in (1, 8, 1, 70_000, 0, 5, *[9_999] * 100):
+        assert all(len(buffer) for buffer in raw.session.data_to_send(1)), "no buffer is empty"
         shown = b"".join(raw.session.data_to_send(LIMITS.unsent_max))
         assert b"".join(raw.session.data_to_send(1))[: len(shown)] == shown, "showing removes nothing"
         count = min(count, len(shown))
         raw.session.sent(count)
         whole += shown[:count]
+    assert raw.session.data_to_send(1) == []
     decoder = FrameDecoder(MIB)
     decoder.feed(bytes(whole))
     got = {1: b"", 2: b""}
@@ -317,6 +348,7 @@ def test_a_paused_writer_learns_of_the_end() -> None:
     assert raw.say(Close()) == [ChannelClosed(1)]
     assert raw.session.send_data(1, 0, b"x")
     assert raw.messages() == [Close()]
+    assert raw.events() == [], "no `Writable` after the end"
 
 
 # --- acknowledgement

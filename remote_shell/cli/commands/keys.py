@@ -20,11 +20,15 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `keys` takes."""
-    parser.description = "Your public keys, as lines for a server's authorized_keys, and this machine's own fingerprint."
+    parser.description = (
+        "Your public keys, as lines for a server's authorized_keys, and this machine's own fingerprint."
+    )
     parser.epilog = EXAMPLES
     parser.add_argument("verb", choices=["show"], metavar="VERB", help="show: print them")
     parser.add_argument("--identity", metavar="FILE", help="only the key in this file")
-    parser.add_argument("--new-secret", metavar="NAME", help="make a new shared secret of that name and print its line, nothing else")
+    parser.add_argument(
+        "--new-secret", metavar="NAME", help="make a new shared secret of that name and print its line, nothing else"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="a traceback with an error")
 
 

@@ -37,11 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the command")
     group.add_argument("-c", dest="line", metavar="LINE", help="a line for the account's shell there, instead of ARGV")
     group.add_argument("--cwd", metavar="DIR", help="start there; from HOME if it does not begin with /")
-    group.add_argument("--env", metavar="K=V", action="append", default=[], help="add to its environment; K alone: with its value here")
+    group.add_argument(
+        "--env", metavar="K=V", action="append", default=[], help="add to its environment; K alone: with its value here"
+    )
     group.add_argument("--timeout", metavar="S", type=seconds, help="end all its processes after S seconds")
-    group.add_argument("-n", dest="no_stdin", action="store_true", help="its stdin is empty; for loops that read their own stdin")
+    group.add_argument(
+        "-n", dest="no_stdin", action="store_true", help="its stdin is empty; for loops that read their own stdin"
+    )
     group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
-    group.add_argument("--id", metavar="ID", type=command_id, help="run it at most once: again, it only says how it ended")
+    group.add_argument(
+        "--id", metavar="ID", type=command_id, help="run it at most once: again, it only says how it ended"
+    )
     add_client_options(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(parser=parser)

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `shell` takes."""
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
-    parser.add_argument("target", metavar="TARGET", help="HOST[:PORT], unix:PATH, tcp:127.0.0.1:PORT or a name from hosts.toml")
+    parser.add_argument(
+        "target", metavar="TARGET", help="HOST[:PORT], unix:PATH, tcp:127.0.0.1:PORT or a name from hosts.toml"
+    )
     add_client_options(parser)
 
 
@@ -69,15 +71,14 @@ async def _person(target: str, options: dict[str, Any], trial: bool) -> int:
     from remote_shell.cli.repl import Repl, history_path
     from remote_shell.cli.screen import Screen, introduction
     from remote_shell.client.async_ import connect_async
-    from remote_shell.config.hosts import lookup
+    from remote_shell.config.hosts import resolve
 
     screen = Screen(terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"))
-    repl = Repl(screen)
+    repl = Repl(screen, os.uname().nodename if trial else target)
     async with connect_async(target, on_state=repl.on_state, **options) as host:
-        shell = await host.shell()
-        named = lookup(target) if host.target.text != target else None
+        named = resolve(target)[1]
         name = host.welcome.host if named is None else named.name
-        for line in introduction(host.welcome, host.target, pinned=options.get("fingerprint") is not None, trial=trial):
+        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):
             screen.note(line)
         editor = Editor(
             screen,
@@ -86,4 +87,4 @@ async def _person(target: str, options: dict[str, Any], trial: bool) -> int:
             colour=named.colour if named is not None else None,
             sign="#" if host.welcome.account == "root" else "$",
         )
-        return await repl.run(shell, editor, name)
+        return await repl.run(host.shell, editor)

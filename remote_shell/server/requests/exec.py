@@ -65,8 +65,7 @@ class TellAgain:
         """Nothing waits."""
 
     def kill(self, grace: float) -> None:
-        """It belongs to who started it."""
-        self._channel.finish()
+        """It belongs to who started it: only that ends it, and with it this channel."""
 
 
 class Exec:
@@ -83,8 +82,9 @@ class Exec:
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
         self._exited = False
-        self._unwanted = False  # survivors are waited for no longer
+        self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
         self._finished = False
+        self._full = False  # the channel's queue
         line = message.line
         argv = (
             [context.shell, b"-c", from_system(line)]
@@ -132,12 +132,14 @@ class Exec:
 
     def writable(self) -> None:
         """Read on."""
+        self._full = False
         self._process.resume_output()
 
     def kill(self, grace: float) -> None:
         """Nobody wants it any more."""
         self._unwanted = True
         self._process.kill(grace)
+        self._process.resume_output()  # an end is told after the output, and who should read it may be gone
         if self._exited:
             self._end()  # those that held its pipes are ended, but nobody waits for them
 
@@ -145,7 +147,10 @@ class Exec:
 
     def on_output(self, stream: int, data: bytes) -> None:
         """The command, or who inherited its pipes, wrote."""
-        if not self._channel.send_data(stream, data):
+        if self._full and self._unwanted:
+            return
+        self._full = not self._channel.send_data(stream, data)
+        if self._full and not self._unwanted:
             self._process.pause_output()
 
     def on_output_end(self, stream: int) -> None:

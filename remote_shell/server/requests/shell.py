@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from typing import Literal
 
-from remote_shell.errors import CommandError, RemoteProtocolError
+from remote_shell.errors import CommandError, RemoteProtocolError, ShellEndedError
 from remote_shell.process.base import Exit as ProcessExit
-from remote_shell.process.shell import Done as ShellDone
 from remote_shell.process.shell import LiveShell
+from remote_shell.process.shell_command import Done as ShellDone
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, ServerChannel, reason
@@ -26,6 +28,14 @@ from remote_shell.wire.messages import (
     from_system,
     to_system,
 )
+
+log = logging.getLogger("remote_shell.server")
+
+_STATES: dict[str, Literal["alive", "ended", "replaced"]] = {
+    "shell_alive": "alive",
+    "shell_ended": "ended",
+    "shell_replaced": "replaced",
+}
 
 
 def start_shell(context: Context, channel: ServerChannel, message: Open) -> Request | None:
@@ -55,7 +65,8 @@ class Shell:
         self._loop = context.loop
         self._streams = {STDOUT, STDERR}
         self._exited = False
-        self._unwanted = False  # survivors are waited for no longer
+        self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
+        self._full = False  # the channel's queue
         self._number = 0  # of the last `command` that arrived
         self._done = 0  # of the last one that ended
         self._input = 0  # whose input the data is
@@ -79,13 +90,14 @@ class Shell:
     def data(self, data: bytes) -> None:
         """Input of the command whose `command` message came last, unless it ended already."""
         if self._input > self._done and not self._exited:
-            self._shell.write_stdin(data)
+            self._shell.write_stdin(data, self._input)
         else:
             self._channel.consumed(len(data))
 
     def input_end(self) -> None:
         """The client will send neither input nor commands: the shell may go when it is done."""
-        self._shell.close()
+        if not self._exited:
+            self._shell.end()
 
     def message(self, message: Message) -> None:
         """Commands, the end of their input, signals."""
@@ -93,7 +105,7 @@ class Shell:
             self._run(message)
         elif isinstance(message, InputEnd):
             if message.number == self._input and message.number > self._done:
-                self._shell.close_stdin()
+                self._shell.close_stdin(message.number)
                 self._input = 0
         elif isinstance(message, Signal):
             number = self._number if message.command is None else message.command
@@ -104,6 +116,7 @@ class Shell:
 
     def writable(self) -> None:
         """Read on."""
+        self._full = False
         self._shell.resume_output()
 
     def kill(self, grace: float) -> None:
@@ -113,6 +126,7 @@ class Shell:
             self._end()
         else:
             self._shell.kill(grace)
+            self._shell.resume_output()  # an end is told after the output, and who should read it may be gone
 
     def _run(self, command: Command) -> None:
         if command.number != self._number + 1:
@@ -120,7 +134,14 @@ class Shell:
         self._number = command.number
         self._input = command.number if command.stdin else 0
         timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
-        self._shell.run(command.number, from_system(command.line), stdin=command.stdin, timeout=timeout)
+        try:
+            self._shell.run(command.number, from_system(command.line), stdin=command.stdin, timeout=timeout)
+        except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
+            log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
+            reason = error.reason if isinstance(error, ShellEndedError) else "shell_alive"
+            self._done = max(self._done, command.number)
+            self._channel.send(Done(number=command.number, shell=_STATES[reason]))
+            return
         early = self._early.pop(command.number, None)
         if early is not None:
             self._signal(command.number, early)
@@ -135,7 +156,10 @@ class Shell:
 
     def on_output(self, stream: int, data: bytes) -> None:
         """The shell or something in it wrote."""
-        if not self._channel.send_data(stream, data):
+        if self._full and self._unwanted:
+            return
+        self._full = not self._channel.send_data(stream, data)
+        if self._full and not self._unwanted:
             self._shell.pause_output()
 
     def on_output_end(self, stream: int) -> None:
@@ -148,7 +172,7 @@ class Shell:
 
     def on_done(self, done: ShellDone) -> None:
         """A command ended."""
-        self._done = done.number
+        self._done = max(self._done, done.number)
         self._channel.send(
             Done(
                 number=done.number,

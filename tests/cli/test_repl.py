@@ -1,0 +1,357 @@
+"""The REPL as a person meets it: a real program on a real pty, its screen read by pyte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remote_shell import testing
+from tests.cli.program import ARGV, environment
+from tests.proxy import Proxy
+from tests.terminal import Terminal
+
+GREETING = "Ctrl-D leaves."
+_PROMPT = re.compile(r"\n\S+ \S+ [#$]$")
+
+
+@contextlib.contextmanager
+def repl(target: str, home: Path, **variables: str | None) -> Iterator[Terminal]:
+    """A REPL at its first prompt."""
+    words = {**environment(home), "SSH_AUTH_SOCK": None, **variables}
+    with Terminal([*ARGV, "shell", target], environment=words, columns=200) as terminal:
+        terminal.wait_for(GREETING)
+        wait_prompt(terminal)
+        yield terminal
+
+
+def wait_prompt(terminal: Terminal) -> None:
+    """Until there is a prompt with nothing behind it: what is typed earlier is echoed by the terminal itself."""
+    terminal.wait_until(lambda: _PROMPT.search(terminal.text) is not None, "prompt")
+
+
+def run(terminal: Terminal, line: str, *, continued: bool = False) -> str:
+    """Type a line, and wait for the prompt after it; returns what it showed. `continued`: other lines were before it."""
+    if not continued:
+        wait_prompt(terminal)
+    before = len(terminal.everything)
+    terminal.type(line)
+    terminal.press("enter")
+    terminal.wait_until(lambda: _PROMPT.search(terminal.everything[before:]) is not None, f"prompt after {line!r}")
+    return _PROMPT.sub("", terminal.everything[before:])
+
+
+def test_the_shell_keeps_directory_variables_and_functions(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "x='kept here'; greet() { echo \"hello $1\"; }")
+        assert "kept here" in run(terminal, 'echo "$x"')
+        assert "hello you" in run(terminal, "greet you")
+        run(terminal, "cd /usr/share")
+        assert re.search(r"\S+ /usr/share [#$]$", terminal.text)
+        run(terminal, "cd")
+        assert re.search(r"\S+ ~ [#$]$", terminal.text)
+
+
+def test_a_mark_after_what_failed_or_took_long_and_none_otherwise(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        assert run(terminal, "true").strip() == "true"
+        assert run(terminal, "(exit 42)").strip().splitlines()[1:] == ["✗ 42"]
+        assert run(terminal, "echo $?").strip().splitlines()[1:] == ["42"]
+        assert run(terminal, "printf abc").strip().splitlines()[1:] == ["abc⏎"]
+        slow = run(terminal, "sleep 1.05").strip().splitlines()[1:]
+        assert re.fullmatch(r"✓ 1\.\ds", slow[0]) and len(slow) == 1
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colour_where_none_is_wanted(variables: dict[str, str], target: str, tmp_path: Path) -> None:
+    words = {**environment(tmp_path), **variables}
+    with Terminal([*ARGV, "shell", target], environment=words) as terminal:
+        terminal.wait_for(GREETING)
+        terminal.type("false\r")
+        terminal.wait_for("✗ 1")
+        terminal.press("ctrl-d")
+        assert terminal.wait_end() == 1
+        assert not re.search(rb"\x1b\[[0-9;]*[39][0-7][;m]", terminal.output), "a colour"
+
+
+def test_output_and_errors_pass_unchanged_while_the_command_runs(target: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with repl(target, tmp_path) as terminal:
+        terminal.type(f"echo early; until test -e {gate}; do sleep 0.02; done; printf '\\033[7mlate\\033[0m\\n' >&2\r")
+        terminal.wait_until(lambda: "\nearly" in terminal.text, "output before the end")
+        gate.touch()
+        terminal.wait_until(lambda: b"\x1b[7mlate\x1b[0m" in terminal.output, "the bytes themselves")
+
+
+# --- keys
+
+
+def test_ctrl_c_interrupts_the_command_and_neither_shell_nor_client(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "x=survives")
+        terminal.type("echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.press("ctrl-c")
+        terminal.wait_for("✗ 130")
+        assert "survives" in run(terminal, "echo $x")
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("touch /never'")
+        terminal.press("enter")
+        terminal.wait_until(lambda: terminal.text.endswith(">"), "a continued line")
+        terminal.press("ctrl-c")
+        assert run(terminal, "echo clean").strip().splitlines()[1:] == ["clean"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_a_signal_from_elsewhere_does_what_the_key_does(number: int, target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("echo no")
+        terminal.wait_for("echo no")
+        terminal.process.send_signal(number)
+        terminal.wait_until(lambda: terminal.text.endswith(("#", "$")), "an empty prompt")
+        assert run(terminal, "echo yes").strip().splitlines()[1:] == ["yes"]
+
+
+def test_ctrl_backslash_quits_the_command_and_dumps_nothing(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("trap '' INT; echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.press("ctrl-\\")
+        terminal.wait_for("✗")
+        assert "alive" in run(terminal, "echo alive")
+
+
+def test_ctrl_d_leaves_with_the_last_status(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "(exit 7)")
+        terminal.press("ctrl-d")
+        assert terminal.wait_end() == 7
+
+
+def test_what_is_typed_ahead_is_not_lost(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("echo begun; sleep 0.3\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.type("echo ahead\r")
+        terminal.wait_until(lambda: "\nahead" in terminal.text, "the line typed ahead ran")
+
+
+# --- lines
+
+
+def test_a_construct_goes_on_until_it_is_whole(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        for line in ("for i in 1 2", "do", "cat <<E", "item $i"):
+            terminal.type(line)
+            terminal.press("enter")
+        terminal.type("E")
+        terminal.press("enter")
+        assert "item 1\nitem 2" in run(terminal, "done", continued=True)
+
+
+def test_alt_enter_begins_a_new_line(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("echo one")
+        terminal.press("alt-enter")
+        assert "one\ntwo" in run(terminal, "echo two", continued=True)
+
+
+def test_a_paste_waits_for_enter_and_can_be_edited(target: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with repl(target, tmp_path) as terminal:
+        terminal.paste(f"touch {mark}\necho first\r\necho second\n")
+        terminal.wait_for("echo second")
+        assert not mark.exists()
+        assert "first\nsecond, edited" in run(terminal, ", edited", continued=True)
+        assert mark.exists()
+
+
+@pytest.mark.slow
+def test_a_line_of_300_kb_arrives_whole(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.paste("printf %s " + "x" * 300_000 + " | wc -c")
+        terminal.wait_for("| wc -c")
+        terminal.press("enter")
+        terminal.wait_until(lambda: "\n300000" in terminal.text, "300000")
+
+
+def test_bytes_that_are_not_ascii_arrive(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        assert "c3 bc e2 82 ac f0 9f 90 a7" in run(terminal, "printf 'ü€🐧' | od -An -tx1").replace("  ", " ")
+
+
+# --- history
+
+
+def test_the_history_is_private_kept_and_found(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "echo number one")
+        run(terminal, " echo secret")
+        terminal.press("ctrl-d")
+        terminal.wait_end()
+    path = tmp_path / "state" / "history"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ["echo number one"]
+    with repl(target, tmp_path) as terminal:
+        terminal.press("up")
+        terminal.wait_for("echo number one")
+        terminal.press("enter")
+        terminal.wait_until(lambda: "\nnumber one" in terminal.text, "it ran")
+
+
+# --- how the shell ends
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "said"),
+    [
+        (["exit 3"], 3, None),
+        (["false", "exit"], 1, None),
+        (["logout 4 2>/dev/null || exit 4"], 4, None),
+        (["kill -9 $$"], 137, "has ended with status 137"),
+        (["set -e", "false"], 1, "has ended with status 1"),
+        (["exec sh -c 'sleep 0.3; exit 6'"], 6, "was replaced by another program"),
+    ],
+)
+def test_when_the_shell_goes_the_repl_says_so_and_goes_with_its_status(
+    lines: list[str], status: int, said: str | None, target: str, tmp_path: Path
+) -> None:
+    with repl(target, tmp_path) as terminal:
+        for line in lines[:-1]:
+            run(terminal, line)
+        terminal.type(lines[-1] + "\r")
+        assert terminal.wait_end() == status
+        if said is not None:
+            assert said in terminal.text
+        else:
+            assert terminal.text.endswith(lines[-1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_term_and_hup_leave_and_end_what_runs(number: int, target: str, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with repl(target, tmp_path) as terminal:
+        terminal.type(f"sh -c 'echo $$ > {pid}; echo begun; exec sleep 1000'\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.process.send_signal(number)
+        assert terminal.wait_end() == -number
+        terminal.wait_until(lambda: not _is_alive(int(pid.read_text())), "the command ended")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+# --- the connection
+
+
+def test_a_cut_is_mended_without_a_word(target: str, tmp_path: Path) -> None:
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        run(terminal, "x=1")
+        proxy.cut()
+        assert run(terminal, "echo $x more").strip().splitlines()[1:] == ["1 more"]
+        assert "contact" not in terminal.everything
+
+
+@pytest.mark.slow
+def test_a_long_one_is_told_and_so_is_its_end(target: str, tmp_path: Path) -> None:
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        run(terminal, "x=1")
+        proxy.go_away()
+        terminal.wait_for("trying again, gives up in")
+        proxy.go_away(False)
+        terminal.wait_for("nothing is lost")
+        assert run(terminal, "echo $x more").strip().splitlines()[1:] == ["1 more"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_leaves_a_command_that_can_not_be_reached(target: str, tmp_path: Path) -> None:
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        terminal.type("echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        proxy.go_away()
+        terminal.wait_for("trying again")
+        terminal.press("ctrl-c")
+        terminal.wait_for("once more leaves")
+        terminal.press("ctrl-c")
+        assert terminal.wait_end() == 125
+        assert "left while a command was under way" in terminal.text
+
+
+@pytest.mark.slow
+def test_after_a_restart_of_the_server_there_is_a_new_shell_and_the_line_is_kept(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/own"
+    tmp_path.chmod(0o700)
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(testing.server((address,)))
+        terminal = stack.enter_context(repl(address, tmp_path))
+        run(terminal, "x=1; cd /usr")
+        terminal.type("echo x is ${x-")
+        terminal.wait_for("echo x is")
+        first.process.kill()
+        first.process.wait()
+        stack.enter_context(testing.server((address,)))
+        terminal.wait_for("the session is gone")
+        terminal.wait_until(lambda: re.search(r"~ [#$] echo x is", terminal.text) is not None, "the line in a new shell")
+        assert "x is unset" in run(terminal, "unset}", continued=True)
+        terminal.press("ctrl-d")
+        assert terminal.wait_end() == 0
+
+
+def test_a_server_that_ends_mid_command_is_told_and_125(tmp_path: Path) -> None:
+    with testing.server(("unix:",), config="grace = 0.5\n") as server, repl(str(server), tmp_path) as terminal:
+        terminal.type("echo begun; exec 9>&-; sleep 3\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        server.process.kill()
+        assert terminal.wait_end() == 125
+        assert "lost" in terminal.text and "Traceback" not in terminal.text
+
+
+@pytest.mark.slow
+def test_a_server_that_shuts_down_ends_the_repl_with_a_line(tmp_path: Path) -> None:
+    with testing.server(("unix:",)) as server, repl(str(server), tmp_path) as terminal:
+        server.process.terminate()
+        assert terminal.wait_end() == 125
+        assert "shuts down" in terminal.text
+
+
+def test_stdout_may_be_a_file_the_prompt_stays_on_the_terminal(target: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    line = f'exec "$@" > {kept}'
+    with Terminal(["sh", "-c", line, "sh", *ARGV, "shell", target], environment=environment(tmp_path)) as terminal:
+        terminal.wait_for(GREETING)
+        terminal.type("echo for the file; echo for me >&2\r")
+        terminal.wait_until(lambda: "\nfor me" in terminal.text, "stderr")
+        wait_prompt(terminal)
+        terminal.press("ctrl-d")
+        assert terminal.wait_end() == 0
+    assert kept.read_bytes() == b"for the file\n"
+
+
+def test_everything_is_given_back_to_the_terminal(target: str, tmp_path: Path) -> None:
+    with Terminal(["sh"], environment={**environment(tmp_path), "PS1": "outer$ "}) as terminal:
+        terminal.type(f"stty -a > {tmp_path}/before\r")
+        terminal.type(f"{' '.join(ARGV)} shell {target}\r")
+        terminal.wait_for(GREETING)
+        terminal.type("echo in there\r")
+        terminal.wait_until(lambda: "\nin there" in terminal.text, "the command ran")
+        wait_prompt(terminal)
+        terminal.press("ctrl-d")
+        terminal.wait_until(lambda: terminal.text.endswith("\nouter$"), "the outer prompt")
+        terminal.type(f"stty -a > {tmp_path}/after; echo back again\r")
+        terminal.wait_until(lambda: "\nback again" in terminal.text, "the outer shell")
+    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+    assert os.path.exists(tmp_path / "state" / "history")

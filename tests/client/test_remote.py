@@ -1,0 +1,178 @@
+"""`RemoteProcess` against `subprocess.Popen`."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from remote_shell import DEVNULL, PIPE, STDOUT
+from remote_shell.client.blocking import Host, connect
+from remote_shell.errors import CommandNotFoundError, ConnectionLostError, WorkingDirectoryError
+from remote_shell.testing import RunningServer
+
+from .test_blocking import running_commands, wait_until
+
+
+def test_a_dialogue(host: Host) -> None:
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        assert process.args == ["cat"] and process.pid and process.poll() is None and process.returncode is None
+        for word in (b"one\n", b"two\n"):
+            process.stdin.write(word)
+            process.stdin.flush()
+            assert process.stdout.readline() == word
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.wait() == process.returncode == process.poll() == 0
+    assert process.stdout.closed and process.stdin.closed
+    assert process.result is not None and process.result.status == 0
+    assert process.opened is not None and process.opened.cwd
+
+
+def test_text_and_lines(host: Host) -> None:
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as process:
+        process.stdin.write("zeile é\n")  # line buffered: it goes without a flush
+        assert process.stdout.readline() == "zeile é\n"
+    with host.popen("printf 'a\\r\\nb\\n'", shell=True, stdout=PIPE, text=True) as process:
+        assert list(process.stdout) == ["a\n", "b\n"]
+
+
+def test_unbuffered(host: Host) -> None:
+    with host.popen(["cat"], bufsize=0, stdin=PIPE, stdout=PIPE) as process:
+        assert isinstance(process.stdin, io.RawIOBase) and isinstance(process.stdout, io.RawIOBase)
+        assert process.stdin.write(b"abc") == 3
+        assert process.stdout.read(1) + process.stdout.read(1) + process.stdout.read(1) == b"abc"
+
+
+def test_streams_can_not_be_selected(host: Host) -> None:
+    with host.popen(["true"], stdout=PIPE) as process, pytest.raises(io.UnsupportedOperation):
+        process.stdout.fileno()
+
+
+def test_communicate_and_its_timeout(host: Host) -> None:
+    process = host.popen("cat; sleep 0.4; echo end", shell=True, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        process.communicate(b"early ", timeout=0.1)
+    assert caught.value.output == b"early "
+    assert process.communicate() == (b"early end\n", b"")
+    assert process.returncode == 0
+    with host.popen(["sh", "-c", "echo o; echo e >&2"], stdout=PIPE, stderr=STDOUT, text=True) as process:
+        assert process.communicate() == ("o\ne\n", None)
+
+
+def test_communicate_moves_much_both_ways(host: Host) -> None:
+    process = host.popen(["tee", "/dev/stderr"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    data = os.urandom(5_000_000)
+    assert process.communicate(data) == (data, data)
+
+
+def test_wait_ends_at_the_exit_and_the_output_can_follow(host: Host) -> None:
+    started = time.monotonic()
+    with host.popen("(sleep 0.5; echo late)& echo soon", shell=True, stdout=PIPE) as process:
+        assert process.wait() == 0
+        assert time.monotonic() - started < 0.45
+        assert process.stdout.read() == b"soon\nlate\n"
+
+
+def test_wait_has_a_timeout(host: Host) -> None:
+    process = host.popen(["sleep", "60"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.05)
+    assert process.poll() is None
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.send_signal(signal.SIGTERM)  # too late, and no error, as in subprocess
+    process.release()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGRTMIN + 2])
+def test_signals(host: Host, number: int) -> None:
+    with host.popen(["sleep", "60"]) as process:
+        process.send_signal(number)
+        assert process.wait() == -number
+
+
+def test_a_signal_that_is_none(host: Host) -> None:
+    with host.popen(["sleep", "60"]) as process:
+        with pytest.raises(ValueError, match="not a signal"):
+            process.send_signal(999)
+        process.kill()
+
+
+def test_what_can_not_start(host: Host) -> None:
+    with pytest.raises(CommandNotFoundError) as caught:
+        host.popen(["no-such-program"])
+    assert caught.value.filename == "no-such-program" and isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(WorkingDirectoryError, match="no/such"):
+        host.popen(["true"], cwd="/no/such")
+    assert not host._conversation.states
+
+
+def test_a_reader_that_leaves_ends_the_writer(host: Host) -> None:
+    with host.popen(["yes"], stdout=PIPE) as process:
+        assert process.stdout.readline() == b"y\n"
+    assert process.returncode == -signal.SIGPIPE
+
+
+def test_writing_to_what_ended(host: Host) -> None:
+    process = host.popen(["true"], stdin=PIPE)
+    process.wait()
+    with pytest.raises(BrokenPipeError):
+        process.stdin.write(b"x")
+        process.stdin.flush()
+    with process:
+        pass
+
+
+def test_who_does_not_read_stops_the_command(host: Host) -> None:
+    """At the window, and what is in the pipe; and nothing is lost."""
+    line = "for n in $(seq 200); do head -c 65536 /dev/zero; echo $n >&2; done"
+    with host.popen(line, shell=True, stdout=PIPE, stderr=PIPE) as process:
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            process.poll()
+        held = sum(map(len, process._state.outputs[1].chunks))
+        assert held <= host._limits.window
+        assert process.poll() is None
+        out, err = process.communicate()
+    assert len(out) == 200 * 65536 and err.split()[-1] == b"200"
+
+
+def test_an_exception_in_the_block_waits_and_one_of_the_person_does_not(host: Host) -> None:
+    name = f"1010.{os.getpid()}"
+    with pytest.raises(KeyboardInterrupt), host.popen(["sleep", name]):
+        raise KeyboardInterrupt
+    wait_until(lambda: not running_commands(f"sleep {name}"))
+
+
+def test_ending_from_a_handler(host: Host) -> None:
+    name = f"1011.{os.getpid()}"
+    process = host.popen(["sh", "-c", f"sleep {name} & sleep {name}"])
+    process.abandon_soon(RuntimeError("enough"))
+    with pytest.raises(RuntimeError, match="enough"):
+        process.wait()
+    wait_until(lambda: not running_commands(f"sleep {name}"))
+
+
+def test_a_process_whose_host_was_closed(running: RunningServer) -> None:
+    with connect(running.targets["unix"]) as host:
+        process = host.popen(["cat"], stdin=PIPE, stdout=PIPE)
+    for action in (process.wait, process.poll, process.stdout.read, lambda: process.stdin.raw.write(b"x")):
+        with pytest.raises(ConnectionLostError):
+            action()
+
+
+def test_many_open_at_once(host: Host) -> None:
+    processes = [host.popen(["cat"], stdin=PIPE, stdout=PIPE) for _ in range(40)]
+    for number, process in enumerate(processes):
+        process.stdin.write(str(number).encode())
+        process.stdin.close()
+    for number, process in reversed(list(enumerate(processes))):
+        assert process.stdout.read() == str(number).encode()
+        with process:
+            pass
+    assert host.run(["true"], stdin=DEVNULL).returncode == 0

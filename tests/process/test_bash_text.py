@@ -1,0 +1,66 @@
+"""The words themselves; what bash makes of them is in test_shell."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+
+import pytest
+
+from remote_shell.process.bash_text import Report, ReportReader, report_text, run_text, source_text, start_text
+
+
+def reports(*pieces: bytes) -> list[Report]:
+    reader = ReportReader()
+    return [report for piece in pieces for report in reader.feed(piece)]
+
+
+def test_reports_survive_any_cut() -> None:
+    stream = b"7\x000\x00hBs\x00/a\nb \xff\x008\x00255\x00ehBs\x00\x00"
+    whole = [Report(7, 0, b"hBs", b"/a\nb \xff"), Report(8, 255, b"ehBs", b"")]
+    assert reports(stream) == whole
+    assert reports(*[bytes([byte]) for byte in stream]) == whole
+    for at in range(len(stream)):
+        assert reports(stream[:at], stream[at:]) == whole
+
+
+def test_nonsense_is_no_report() -> None:
+    assert reports(b"x\x000\x00h\x00/\x001\x00y\x00h\x00/\x002\x003\x00h\x00/\x00") == [Report(2, 3, b"h", b"/")]
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_any_bytes_come_out_of_the_quotes_as_they_went_in(locale: str) -> None:
+    rng = random.Random(7)
+    every = bytes(byte for byte in range(1, 256))
+    for text in [
+        every,
+        b"'",
+        b"''",
+        b"'\\''",
+        b"\\",
+        b"\\\n",
+        b'$x `y` "z" !!',
+        *(rng.randbytes(200).replace(b"\0", b"'") for _ in range(20)),
+    ]:
+        quoted = source_text(text, b"/dev/null", b"").removeprefix(b"\\builtin \\eval ").rpartition(b" 0<")[0]
+        script = b"printf %s " + quoted
+        assert subprocess.run([b"bash", b"-c", script], capture_output=True, env={"LC_ALL": locale}).stdout == text
+
+
+@pytest.mark.parametrize("flags", [b"", b"himBHs"])
+def test_without_tracing_the_line_is_untouched(flags: bytes) -> None:
+    assert source_text(b"a b", b"/x", flags) == b'\\builtin \\eval "a b" 0</x 46>&- 47>&-'
+
+
+def test_tracing_is_switched_on_again() -> None:
+    assert b'"set -x;a"' in source_text(b"a", b"/x", b"hx")
+    assert b'"set -v\na"' in source_text(b"a", b"/x", b"hv")
+
+
+def test_a_typed_line_never_holds_a_users_text() -> None:
+    assert run_text(12).count(b"\n") == 1
+    assert run_text(12).endswith(report_text(12))
+
+
+def test_no_prompt_is_shown_on_the_stderr_that_the_first_line_sets() -> None:
+    assert start_text(70, 71, 72).startswith(b"PS1= PS2=; exec 2>&70 47>&71 46<&72 70>&- 71>&- 72>&-\n")
