@@ -31,6 +31,8 @@ WINDOW, DATA_MAX = 256 * 1024, 64 * 1024  # [6] what the server may send before 
 ACK_BYTES, ACK_FRAMES = 16 * 1024, 64  # [5] we acknowledge after so much, whichever is first
 SILENCE_MAX = 45.0  # [5] the server would have sent a `ping` long before
 Message = dict[str, Any]
+HELLO: Message = {"version": 1, "software": "independent", "frame_max": FRAME_MAX, "window": WINDOW, **UNACKED}
+HELLO["prompt"] = False  # between calls of `step` nobody reads
 Link = tuple[socket.socket, str, bytes]  # a stream whose server was checked, its transport, the key hash
 
 
@@ -113,6 +115,7 @@ class Client:
                 self.connect()
             self.fill()
             self.take(*self.read_frame())
+            self.fill()
             if self.owed >= ACK_BYTES:
                 self.owed = 0
                 self.send(0, "ack", received=self.received, sent=self.sent)
@@ -142,11 +145,8 @@ class Client:
         self.sock, transport, key_hash = self.dial()
         self.sock.settimeout(SILENCE_MAX)
         self.frame_max, self.owed = LOGIN_FRAME_MAX, 0
-        about = {"version": 1, "software": "independent", "nonce": b64encode(os.urandom(32)).decode()}
-        about |= {"frame_max": FRAME_MAX, "window": WINDOW, "prompt": False}  # nobody reads between calls of `step`
-        mine = self.send(0, "hello", **about, **UNACKED)
-        theirs = self.read_frame()[2]
-        self.hello = json.loads(theirs)
+        mine = self.send(0, "hello", nonce=b64encode(os.urandom(32)).decode(), **HELLO)
+        self.hello = json.loads(theirs := self.read_frame()[2])
         self.insist(self.hello["type"] == "hello", self.hello["type"])
 
         def transcript(role: str, method: str, credential: bytes) -> bytes:
