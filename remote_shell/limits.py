@@ -27,7 +27,7 @@ class Limits:
     unacked_bytes_max: int = 16 * MIB  # replay buffer; no new frame is numbered above it
     unacked_frames_max: int = 4096
     ack_frames: int = 64  # acknowledge at the latest after so many frames
-    ack_bytes: int = 16 * KIB  # or so many bytes
+    ack_bytes: int = 512 * KIB  # or so many bytes, or a quarter of what the sender may leave unacknowledged
     channels_max: int = 1024  # open at once in a session
     window: int = 256 * KIB  # first window of a channel
     window_max: int = 8 * MIB  # a window grows up to this

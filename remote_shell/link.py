@@ -163,7 +163,8 @@ class TlsLink:
         """Plaintext that is there, b"" at the end, None for nothing now. Reads until TLS wants more."""
         if self._ended:
             return b""
-        self._fill()
+        if not self._fill() and not self._incoming.pending:
+            return None  # what TLS itself had held was read to its end by the last call
         parts: list[bytes] = []
         try:
             while True:
@@ -172,6 +173,8 @@ class TlsLink:
                     self._ended = True
                     break
                 parts.append(part)
+                if not self._incoming.pending and not self._tls.pending():
+                    break  # asking once more would cost an SSLWantReadError, the dearest thing in here
         except self._ssl.SSLWantReadError:
             pass
         except (self._ssl.SSLZeroReturnError, self._ssl.SSLEOFError):
@@ -186,6 +189,8 @@ class TlsLink:
             return 0
         if self._plain._unsent() >= self.unsent_max:
             return 0
+        if len(buffers) > 1 and sum(map(len, buffers)) <= _RECORD_SIZE:
+            buffers = (b"".join(buffers),)  # one record for a handful of small frames
         count = 0
         for buffer in buffers:
             count += self._tls.write(buffer)

@@ -212,7 +212,7 @@ FIGURES = [  # figures in the text, which repeat a limit
     ("default 60 s, at most 7 days", "grace"),
     ("default 60 s, at most 7 days", "grace_max"),
     ("acknowledge after 64 frames", "ack_frames"),
-    ("or 16 KiB of payload", "ack_bytes"),
+    ("or 512 KiB of payload", "ack_bytes"),
     ("reach 16 MiB or", "unacked_bytes_max"),
     ("or 4,096 frames", "unacked_frames_max"),
     ("nothing for 15 s", "ping_interval"),

@@ -74,8 +74,9 @@ class Channel:
 
     def finish(self) -> None:
         """Everything was said."""
-        self.send(Close())
+        self._session.core.send_message(self._ident, Close())
         self._session.forget(self._ident)
+        self._session.flush()  # what somebody waits for: a turn of the loop earlier
 
 
 class ServerSession:
@@ -153,6 +154,11 @@ class ServerSession:
         """Something was queued."""
         if self._driver is not None:
             self._driver.wake()
+
+    def flush(self) -> None:
+        """Something was queued that should not wait for the loop's next turn."""
+        if self._driver is not None:
+            self._driver.pump()
 
     def forget(self, ident: int) -> None:
         """A request said everything."""

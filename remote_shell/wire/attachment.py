@@ -16,7 +16,7 @@ class Attachment:
     """The state of one connection after login."""
 
     __slots__ = (
-        *("ack_due", "decoder", "disconnect", "emitted", "ended", "heard_at", "limits", "peer"),
+        *("ack_bytes", "ack_due", "decoder", "disconnect", "emitted", "ended", "heard_at", "limits", "peer"),
         *("ping_due", "ping_sent_at", "pong_due", "unacked_bytes", "unacked_frames"),
     )
 
@@ -27,6 +27,8 @@ class Attachment:
         self.emitted = emitted  # the session's frames that the peer has or will have from this stream
         self.ended = False  # `disconnect` was sent or received: nothing follows
         self.disconnect: Disconnect | None = None
+        # an acknowledgement wakes the peer: as seldom as keeps it from waiting for one
+        self.ack_bytes = min(limits.ack_bytes, limits.unacked_bytes_max // 4, peer.unacked_bytes_max // 4)
         self.ack_due = False
         self.pong_due = False
         self.ping_due = False
@@ -39,7 +41,7 @@ class Attachment:
         """A frame of the session came in: acknowledge in time."""
         self.unacked_frames += 1
         self.unacked_bytes += size
-        if self.unacked_frames >= self.limits.ack_frames or self.unacked_bytes >= self.limits.ack_bytes:
+        if self.unacked_frames >= self.limits.ack_frames or self.unacked_bytes >= self.ack_bytes:
             self.ack_due = True
 
     def note_acknowledged(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from remote_shell.errors import RemoteProtocolError
@@ -35,6 +37,17 @@ def test_acknowledgement_is_due_by_frames_or_bytes(frames: int, size: int) -> No
             link.note_frame(size)
         assert link.ack_due
         link.note_acknowledged()
+
+
+def test_a_sender_that_keeps_little_is_acknowledged_sooner() -> None:
+    """At a quarter of what either side lets unacknowledged, or it would wait for us."""
+    small = replace(LIMITS, unacked_bytes_max=64 * 1024)
+    for ours, theirs in ((small, LIMITS), (LIMITS, small)):
+        link = Attachment(FrameDecoder(LIMITS.frame_max), hello(theirs), ours, 0, 0.0)
+        link.note_frame(16 * 1024 - 1)
+        assert not link.ack_due
+        link.note_frame(1)
+        assert link.ack_due
 
 
 def test_a_count_that_left_starts_both_anew() -> None:

@@ -367,9 +367,11 @@ def test_acknowledgements_are_merged() -> None:
 
 
 def test_an_acknowledgement_follows_receipt() -> None:
-    """16 KiB that nobody reads are acknowledged, and no credit is given."""
-    raw = running()
-    raw.data(1, bytes(LIMITS.ack_bytes))
+    """Data that nobody reads are acknowledged, and no credit is given."""
+    raw = running(replace(LIMITS, ack_bytes=16 * 1024))
+    raw.data(1, bytes(15 * 1024))
+    assert raw.messages() == []
+    raw.data(1, bytes(1024))
     assert raw.messages() == [Ack(received=raw.sent, sent=1)]
 
 
