@@ -84,10 +84,8 @@ class Arrival:
         self._timer.cancel()
         if self._sock.fileno() >= 0:
             self._context.loop.remove_reader(self._sock.fileno())
-        on_leave, self._on_leave = (
-            self._on_leave,
-            _nothing,
-        )  # it refers to us: a cycle would live until the collector's rare turn
+        # It refers to us: as a cycle we would live, with 8 KiB of TLS, until the collector's rare turn.
+        on_leave, self._on_leave = self._on_leave, _nothing
         on_leave()
 
     def _too_slow(self) -> None:

@@ -56,6 +56,10 @@ class Channel:
         self._session.core.send_message(self._ident, message)
         self._session.wake()
 
+    def flush(self) -> None:
+        """Send what is queued now."""
+        self._session.flush()
+
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause."""
         room = self._session.core.send_data(self._ident, stream, data)

@@ -34,6 +34,9 @@ class ServerChannel(Protocol):
     def send(self, message: Message) -> None:
         """Queue a message."""
 
+    def flush(self) -> None:
+        """Send what is queued now, and not with the loop's next turn."""
+
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause until `Request.writable`."""
 

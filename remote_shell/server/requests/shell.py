@@ -184,6 +184,7 @@ class Shell:
                 shell=done.shell,
             )
         )
+        self._channel.flush()  # somebody waits for it
 
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
