@@ -106,7 +106,8 @@ class ServerSession:
     @property
     def busy(self) -> bool:
         """A command runs, or its client has not been told everything yet."""
-        unsaid = self._driver is not None and (self._driver.blocked or self.core.open_channels > 0)
+        # not until it answers `close`: a blocking client between two calls says nothing
+        unsaid = self._driver is not None and (self._driver.blocked or self.core.has_unsent)
         return unsaid or bool(self._requests)
 
     def attach(self, link: Link, decoder: FrameDecoder, peer: Hello, received: int) -> None:

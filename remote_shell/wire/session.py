@@ -217,6 +217,11 @@ class Session:
         """
         return len(self.channels)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Something that was queued did not go to the driver yet."""
+        return bool(self._out or self._resend) or any(not channel.drained for channel in self.channels.values())
+
     def send_message(self, ident: int, message: Message) -> None:
         """Queue a message on a channel, in the lane of its type. Nothing happens when the channel is gone.
 
