@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any
 
-from remote_shell import DEVNULL, PIPE
 from remote_shell.aio.driver import Driver
 from remote_shell.client import faults, opening
 from remote_shell.client.async_dialing import log_in
@@ -25,7 +24,7 @@ from remote_shell.client.login import LoggedIn, Login
 from remote_shell.client.outcome import TextMode, completed, expired, failed
 from remote_shell.client.plan import Ask, Confirm, Path, Plan
 from remote_shell.client.process import Mode, ProcessState
-from remote_shell.client.redirect import check_run, is_captured, resolve
+from remote_shell.client.redirect import DEVNULL, PIPE, check_run, is_captured, resolve
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import Retry, State
 from remote_shell.client.shell import AsyncShell

@@ -58,6 +58,8 @@ class Relay:
             if not self._left:
                 self._left = self._conversation.take(self._state, self._stream)
                 if not self._left:
+                    if self._state.outputs[self._stream].ended:
+                        self.close()
                     return
                 self._flush()
             if not self._whole and not _ready(self._descriptor, _OUT):

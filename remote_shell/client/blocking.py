@@ -15,7 +15,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from remote_shell import DEVNULL, PIPE
 from remote_shell.blocking.driver import Driver
 from remote_shell.blocking.interrupts import interrupt as interrupt
 from remote_shell.client import faults, opening
@@ -25,7 +24,7 @@ from remote_shell.client.login import Login
 from remote_shell.client.outcome import TextMode, completed, expired, failed
 from remote_shell.client.plan import Ask, Confirm, Path, Plan
 from remote_shell.client.process import Mode, ProcessState
-from remote_shell.client.redirect import NOWHERE, check_run, is_captured, resolve
+from remote_shell.client.redirect import DEVNULL, NOWHERE, PIPE, check_run, is_captured, resolve
 from remote_shell.client.remote import Remote, RemoteProcess
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import Retry, State

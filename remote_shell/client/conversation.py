@@ -177,9 +177,6 @@ class Conversation:
     def close(self, state: ProcessState) -> None:
         """We are done with the command: if it runs, the server ends its tree."""
         if self.states.pop(state.channel, None) is not None:
-            channel = self.session.channels.get(state.channel)
-            if channel is not None:
-                channel.drop_unsent()  # else `close` would wait behind stdin that nobody will read
             self.session.send_message(state.channel, Close())
         state.closed = True
 

@@ -49,7 +49,7 @@ def cannot_connect(target: Target, error: OSError, seconds: float) -> ConnectErr
         )
     if isinstance(error, TimeoutError):
         return ConnectError(
-            f"{where} gave no answer within {seconds:g} s: the machine is off, or a firewall drops what goes there; "
+            f"{where} gave no answer within {seconds:.3g} s: the machine is off, or a firewall drops what goes there; "
             f"try: ping {target.host}"
         )
     if error.errno in _NO_ROUTE:
@@ -103,7 +103,7 @@ def no_tls(name: str, error: OSError) -> ConnectError:
 def too_slow(name: str, seconds: float) -> ConnectError:
     """The stream is there, the login did not come to its end."""
     return ConnectError(
-        f"{name} took the connection but did not finish the login within {seconds:g} s; is a remote-shell server "
+        f"{name} took the connection but did not finish the login within {seconds:.3g} s; is a remote-shell server "
         "there, and is it stopped or overloaded?"
     )
 

@@ -24,7 +24,6 @@ from remote_shell.errors import (
     ServerIdentityError,
     UnknownServerError,
 )
-from remote_shell.identity.signers import FileSigner, Signer, default_signers
 from remote_shell.limits import Limits
 from remote_shell.wire.events import Failed, ServerGreeted, Welcomed
 from remote_shell.wire.handshake import NONCE_SIZE, ClientHandshake
@@ -76,8 +75,8 @@ class Login:
         self.plan = plan
         self._loaded = False
         self._secret: Any = None
-        self._ready: list[Signer] = []  # sign without asking anybody
-        self._locked: list[FileSigner] = []  # have a passphrase
+        self._ready: list[Any] = []  # identity.signers' Signers that sign without asking anybody
+        self._locked: list[Any] = []  # its FileSigners that have a passphrase
 
     def steps(self, session: str | None = None, received: int = 0, *, prompt: bool) -> Steps:
         """Log in, to `session` again if it is given. Raises ConnectError, ServerIdentityError, AccessDeniedError, IdentityError."""
@@ -109,6 +108,8 @@ class Login:
             assert self.plan.secret_file is not None, "method says so"
             self._secret = load_secret(self.plan.secret_file)
         elif self.method == "key":
+            from remote_shell.identity.signers import FileSigner, default_signers  # 4 ms that a Unix socket needs not
+
             for signer in default_signers(self.plan.identity, ask=self.plan.ask):
                 if isinstance(signer, FileSigner) and signer.encrypted:
                     self._locked.append(signer)

@@ -9,8 +9,10 @@ import os
 import stat
 from typing import Any, NamedTuple
 
-from remote_shell import DEVNULL, PIPE, STDOUT
+import remote_shell
 from remote_shell.client.process import Mode
+
+PIPE, STDOUT, DEVNULL = remote_shell.PIPE, remote_shell.STDOUT, remote_shell.DEVNULL
 
 _NULL = (1, 3)  # /dev/null: null(4)
 
@@ -61,7 +63,7 @@ def is_captured(redirect: Redirect, stream: int) -> bool:
 
 def _output(value: Any, inherited: int, captured: Mode) -> tuple[Mode, int]:
     if value is None:
-        return Mode.HOLD, inherited
+        return (Mode.HOLD, inherited) if _is_open(inherited) else (Mode.DROP, -1)
     if type(value) is int:
         if value == PIPE:
             return captured, -1
@@ -90,6 +92,14 @@ def _descriptor(value: Any) -> int:
         return value
     descriptor: int = value.fileno()
     return descriptor
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _is_worth_reading(descriptor: int) -> bool:

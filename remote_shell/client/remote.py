@@ -37,12 +37,14 @@ class Remote:
         self._conversation = conversation
         self._state = state
         self._limits = limits
-        self._relays = [
-            (stream, descriptor)
-            for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr))
-            if descriptor >= 0
-        ]
+        self._relays: list[tuple[int, int]] = []
+        for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr)):
+            if descriptor >= 0:  # doubled, as a local child's are: the caller may close its own at once
+                self._relays.append((stream, os.dup(descriptor)))
         self._feed = Feed(driver, conversation, state, redirect.stdin) if redirect.stdin >= 0 else None
+
+    def __del__(self) -> None:
+        self._close_relays()  # nobody will wait for it any more
 
     def begin(self, given: memoryview | None) -> None:
         """Under the lock, after the channel was opened: stdin that is known from the start."""
@@ -93,7 +95,7 @@ class Remote:
 
     def shut(self, stream: int) -> None:
         """Nobody reads this stream any more: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""
-        self._relays = [relay for relay in self._relays if relay[0] != stream]
+        self._close_relays(stream)
         if self.driver.forked:
             return
         with self.driver:
@@ -102,6 +104,12 @@ class Remote:
                 output.broken = not output.ended
                 self._conversation.set_mode(self._state, stream, Mode.DROP)
                 self.driver.flush()
+
+    def _close_relays(self, only: int | None = None) -> None:
+        for relay in list(self._relays):
+            if only is None or relay[0] == only:
+                self._relays.remove(relay)
+                os.close(relay[1])
 
     def finish(self, timeout: float | None) -> bool:
         """Wait for the end of everything. False if `timeout` seconds went by and the server did not end the command either."""
@@ -131,6 +139,7 @@ class Remote:
 
     def release(self) -> None:
         """Everything that was asked for is here."""
+        self._close_relays()
         if self._state.closed and self._feed is None:
             return
         with self.driver:
@@ -141,6 +150,7 @@ class Remote:
 
     def abandon(self) -> None:
         """Nobody wants it any more: the server ends its tree. Waits briefly for the word to leave."""
+        self._close_relays()
         if self.driver.forked:
             return
         with self.driver:

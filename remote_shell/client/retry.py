@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import NamedTuple
 
 from remote_shell.limits import Limits
@@ -61,4 +60,6 @@ class Retry:
 
     def _delay(self) -> float:
         """Full jitter: clients that one fault cut off do not come back in step."""
+        import random  # 1 ms, and only a lost connection needs it
+
         return random.uniform(0, min(self._most, self._first * 2.0**self._attempts))  # noqa: S311

@@ -76,6 +76,8 @@ def test_stdin_is_inherited(running: RunningServer, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"1000000", b"")
     closed = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *argv], capture_output=True, timeout=15)
     assert (closed.returncode, closed.stdout.strip(), closed.stderr) == (0, b"0", b"")
+    deaf = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *argv], input=b"x", capture_output=True, timeout=15)
+    assert (deaf.returncode, deaf.stderr) == (0, b"")
 
 
 def test_a_stdin_that_never_ends_does_not_keep_run(host: Host) -> None:
@@ -116,6 +118,9 @@ def test_two_commands_share_one_stdin(host: Host) -> None:
         first = host.popen(["cat"], stdin=reader, stdout=PIPE)
         second = host.popen(["cat"], stdin=reader, stdout=PIPE)
         os.write(writer, b"once")
+        wait_until(
+            lambda: first._state.outputs[1].chunks or second._state.outputs[1].chunks or first.poll() is not None
+        )
         os.close(writer)
         writer = -1
         out = first.communicate()[0] + second.communicate()[0]

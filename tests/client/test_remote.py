@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +165,15 @@ def test_a_process_whose_host_was_closed(running: RunningServer) -> None:
     for action in (process.wait, process.poll, process.stdout.read, lambda: process.stdin.raw.write(b"x")):
         with pytest.raises(ConnectionLostError):
             action()
+
+
+def test_a_file_may_be_closed_after_the_start(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"data")
+    with open(tmp_path / "in", "rb") as source, open(tmp_path / "out", "wb") as sink:
+        process = host.popen(["cat"], stdin=source, stdout=sink)
+    with process:
+        assert process.wait() == 0
+    assert (tmp_path / "out").read_bytes() == b"data"
 
 
 def test_many_open_at_once(host: Host) -> None:

@@ -91,7 +91,12 @@ def test_a_timeout_ends_the_command_and_not_the_shell(host: Host) -> None:
 def test_interrupts(host: Host, after: Later) -> None:
     with host.shell() as shell:
         shell.run("x=1")
-        shell.interrupt()  # between commands: nothing
+        session = host._conversation.session
+        before = session.sent_frames
+        shell.interrupt()
+        with host._driver:
+            host._driver.flush()
+        assert session.sent_frames == before, "between commands there is nothing to interrupt"
         timer = threading.Timer(0.15, shell.interrupt)
         timer.start()
         assert shell.run("sleep 60").returncode == 130
@@ -165,7 +170,7 @@ def test_two_threads_take_turns(host: Host) -> None:
     results: list[str] = []
     with host.shell() as shell:
         threads = [
-            threading.Thread(target=lambda n=n: results.extend(shell.run(f"echo {n}").stdout for _ in range(20)))  # type: ignore[misc]
+            threading.Thread(target=lambda n=n: results.extend(shell.run(f"echo {n}").stdout for _ in range(20)))
             for n in range(3)
         ]
         for thread in threads:

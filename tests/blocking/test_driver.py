@@ -1,0 +1,313 @@
+"""The driver on a socket pair with the server's core at the other end, both moved by the test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from remote_shell.blocking.driver import Driver
+from remote_shell.errors import UsageError
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.link import PlainLink
+from remote_shell.wire.channel import Role
+from remote_shell.wire.events import Event, Failed, MessageReceived
+from remote_shell.wire.frames import FrameDecoder
+from remote_shell.wire.messages import Opened
+from remote_shell.wire.session import Session
+from tests.wire.pair import exec_message, hello
+
+
+class End:
+    """The server's end: moved by hand."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.link = PlainLink(sock, DEFAULT_LIMITS.unsent_max)
+        self.session = Session(Role.SERVER, DEFAULT_LIMITS)
+        self.session.attach(FrameDecoder(2**20), hello(), 0, 0.0)
+
+    def move(self) -> list[Event]:
+        found: list[Event] = []
+        data = self.link.recv()
+        if data:
+            self.session.receive_data(self.session.generation, data, time.monotonic())
+            while (event := self.session.next_event()) is not None:
+                found.append(event)
+        buffers = self.session.data_to_send(2**20)
+        if buffers:
+            self.session.sent(self.link.send(buffers))
+        return found
+
+
+class Scene:
+    """A driver and what it was told."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.end = End(theirs)
+        self.events: list[Event] = []
+        self.lost: list[str] = []
+        self.damages = 0
+        self.recoveries: list[float | None] = []
+        self.session = Session(Role.CLIENT, DEFAULT_LIMITS)
+        self.driver = Driver(
+            DEFAULT_LIMITS,
+            on_event=self._event,
+            on_lost=self.lost.append,
+            on_damage=self._damage,
+            recover=self._recover,
+        )
+        self.session.attach(FrameDecoder(2**20), hello(), 0, time.monotonic())
+        with self.driver:
+            self.driver.attach(PlainLink(ours, DEFAULT_LIMITS.unsent_max), self.session)
+
+    def _event(self, event: Event) -> str | None:
+        self.events.append(event)
+        return "broken" if isinstance(event, Failed) else None
+
+    def _damage(self) -> None:
+        self.damages += 1
+
+    def _recover(self, deadline: float | None) -> None:
+        self.recoveries.append(deadline)
+        self.driver.nap(time.monotonic() + 0.01)
+
+    def open(self) -> int:
+        with self.driver:
+            channel = self.session.open_channel(exec_message())
+            self.driver.flush()
+        return channel
+
+    def answered(self) -> bool:
+        return any(isinstance(event, MessageReceived) for event in self.events)
+
+
+def poll_until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not ready():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    yield made
+    with made.driver:
+        made.driver.close()
+    made.end.link.close()
+
+
+def test_a_wait_sends_and_receives(scene: Scene) -> None:
+    channel = scene.open()
+    assert len(scene.end.move()) == 1
+    scene.end.session.send_message(channel, Opened(pid=7))
+    scene.end.move()
+    with scene.driver:
+        assert scene.driver.wait(scene.answered, time.monotonic() + 5)
+
+
+def test_a_deadline_in_the_past_looks_once(scene: Scene) -> None:
+    channel = scene.open()
+    scene.end.move()
+    scene.end.session.send_message(channel, Opened(pid=7))
+    scene.end.move()
+    with scene.driver:
+        assert scene.driver.wait(scene.answered, 0.0)
+        assert not scene.driver.wait(lambda: False, 0.0)
+        started = time.monotonic()
+        assert not scene.driver.wait(lambda: False, started + 0.05)
+        assert time.monotonic() - started >= 0.05
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_one_thread_pumps_and_the_others_are_woken(scene: Scene, order: tuple[int, ...]) -> None:
+    """The first to wait is the pump; it is the first to be ready, and hands over, or the last."""
+    channel = scene.open()
+    scene.end.move()
+    done: list[int] = []
+
+    def wait(number: int) -> None:
+        with scene.driver:
+            assert scene.driver.wait(lambda: len(scene.events) > number, time.monotonic() + 10)
+            done.append(number)
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in order]
+    for count, thread in enumerate(threads):
+        thread.start()
+        poll_until(lambda count=count: scene.driver._pumping and len(scene.driver._waiters) == count)  # type: ignore[misc]
+    scene.end.session.send_message(channel, Opened())
+    for number in range(3):
+        scene.end.move()
+        poll_until(lambda number=number: done == list(range(number + 1)))  # type: ignore[misc]
+        scene.end.session.send_data(channel, 1, b"x")
+    for thread in threads:
+        thread.join()
+
+
+def test_an_urgent_action_reaches_a_pump_that_waits(scene: Scene) -> None:
+    seen: list[str] = []
+    timer = threading.Timer(0.05, lambda: scene.driver.urgent(lambda: seen.append("done")))
+    timer.start()
+    started = time.monotonic()
+    with scene.driver:
+        assert scene.driver.wait(lambda: bool(seen), started + 10)
+    timer.join()
+    assert time.monotonic() - started < 5
+
+
+def test_an_urgent_action_while_the_lock_is_taken_is_not_lost(scene: Scene) -> None:
+    seen: list[int] = []
+    with scene.driver:
+        scene.driver.urgent(lambda: seen.append(1))
+        assert not seen
+    assert seen == [1]
+
+
+def test_an_urgent_action_that_comes_while_the_lock_is_let_go(scene: Scene) -> None:
+    """Who brought it could not take the lock, so who had it must look once more."""
+    seen: list[int] = []
+    real = scene.driver._lock
+
+    class Late:
+        """Another thread comes between the last look at the queue and the release."""
+
+        def release(self) -> None:
+            if not seen and not scene.driver._urgent:
+                scene.driver._urgent.append(lambda: seen.append(1))
+            real.release()
+
+        def acquire(self, blocking: bool = True) -> bool:
+            return real.acquire(blocking)
+
+    scene.driver._lock = Late()  # type: ignore[assignment]
+    with scene.driver:
+        pass
+    scene.driver._lock = real
+    assert seen == [1]
+
+
+def test_a_second_call_inside_the_lock_is_an_error_and_no_deadlock(scene: Scene) -> None:
+    with scene.driver, pytest.raises(UsageError, match="signal handler"):
+        with scene.driver:
+            pass
+
+
+def test_an_exception_from_outside_in_a_step_is_damage(scene: Scene) -> None:
+    with pytest.raises(ZeroDivisionError), scene.driver:
+        raise ZeroDivisionError
+    assert scene.damages == 0
+    with scene.driver:
+        assert scene.damages == 1, "told before anybody goes on"
+
+
+def test_an_exception_where_we_wait_is_none(scene: Scene) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), scene.driver:
+        scene.driver.unlocked(fail)
+    with pytest.raises(UsageError), scene.driver:
+        raise UsageError("of ours")
+    with scene.driver:
+        assert scene.damages == 0
+
+
+def test_the_end_of_the_stream(scene: Scene) -> None:
+    scene.end.link.close()
+    with scene.driver:
+        assert not scene.driver.wait(lambda: False, time.monotonic() + 0.1)
+    assert scene.lost == ["the server closed the connection"]
+    assert len(scene.recoveries) > 1 and scene.driver.link is None
+
+
+def test_what_was_said_before_a_cut_is_read(scene: Scene) -> None:
+    """We find the cut by writing, and the last word still lies there."""
+    channel = scene.open()
+    scene.end.move()
+    scene.end.session.send_message(channel, Opened(pid=7))
+    scene.end.move()
+    scene.end.link.close()
+    with scene.driver:
+        scene.session.send_data(channel, 0, b"x" * 1000)
+        scene.driver.flush()
+    assert scene.answered() and scene.lost
+
+
+def test_a_source_is_read_by_the_pump(scene: Scene) -> None:
+    reader, writer = os.pipe()
+    seen: list[bytes] = []
+    with scene.driver:
+        scene.driver.add_source(reader, lambda: seen.append(os.read(reader, 100)))
+    os.write(writer, b"x")
+    with scene.driver:
+        assert scene.driver.wait(lambda: bool(seen), time.monotonic() + 5)
+        scene.driver.remove_source(reader)
+        os.write(writer, b"y")
+        assert not scene.driver.wait(lambda: len(seen) > 1, time.monotonic() + 0.05)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_much_to_send_does_not_keep_from_reading(scene: Scene) -> None:
+    """A link that takes everything at once, and 40 channels with a window of data each."""
+    real: Any = scene.driver.link
+    row: list[int] = [0]
+    rows: list[int] = []
+
+    class Greedy:
+        transport = "unix"
+
+        def fileno(self) -> int:
+            descriptor: int = real.fileno()
+            return descriptor
+
+        def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+            row[0] += sum(map(len, buffers))
+            return sum(map(len, buffers))
+
+        def flush(self) -> bool:
+            return True
+
+        def recv(self) -> bytes | None:
+            return None
+
+        def close(self) -> None:
+            real.close()
+
+    with scene.driver:
+        scene.driver.link = Greedy()  # type: ignore[assignment]
+        for _ in range(40):
+            scene.session.send_data(scene.session.open_channel(exec_message()), 0, bytes(2**18))
+        for _ in range(5):
+            scene.driver.wait(lambda: False, 0.0)
+            rows.append(row[0])
+            row[0] = 0
+    assert sum(rows) > 2_000_000 and max(rows) < 2_000_000, rows
+
+
+def test_a_long_pause_between_calls_is_no_silence_of_the_peer(scene: Scene) -> None:
+    """Nobody looked: that the peer said nothing meanwhile means nothing."""
+    link = scene.session._link
+    assert link is not None
+    link.heard_at -= 1000
+    scene.driver._looked_at -= 1000
+    with scene.driver:
+        scene.driver.wait(lambda: False, time.monotonic() + 0.02)
+    assert not scene.lost and not scene.events
+
+
+def test_a_peer_that_is_silent_while_we_wait_is_given_up(scene: Scene) -> None:
+    link = scene.session._link
+    assert link is not None
+    link.heard_at -= DEFAULT_LIMITS.silence_max + 1
+    scene._event = lambda event: "silent"  # type: ignore[method-assign]
+    scene.driver._on_event = scene._event
+    with scene.driver:
+        scene.driver.wait(lambda: bool(scene.lost), time.monotonic() + 5)
+    assert scene.lost == ["silent"]

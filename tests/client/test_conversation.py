@@ -1,0 +1,187 @@
+"""The conversation without a socket: what a replaced session means for each command."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from remote_shell.client.conversation import Conversation
+from remote_shell.client.process import Mode, ProcessState
+from remote_shell.errors import ConnectionLostError
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.wire.channel import Role
+from remote_shell.wire.events import ChannelOpened, Disconnected
+from remote_shell.wire.frames import FrameDecoder
+from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Welcome
+from remote_shell.wire.session import Session
+from tests.wire.pair import hello
+
+
+class FakeHandshake(NamedTuple):
+    peer: Hello
+    decoder: FrameDecoder
+
+
+class Scene:
+    """A conversation and the server's core that it talks to."""
+
+    def __init__(self) -> None:
+        self.conversation = Conversation("box", DEFAULT_LIMITS)
+        self.server = Session(Role.SERVER, DEFAULT_LIMITS)
+        self.asked: list[tuple[int, Open]] = []
+
+    def connect(self, *, resumed: bool = False, instance: str = "one") -> str:
+        """A login; without `resumed` the server has a new session."""
+        if not resumed:
+            self.server = Session(Role.SERVER, DEFAULT_LIMITS)
+        client = self.conversation.session
+        self.server.detach()
+        self.server.attach(FrameDecoder(2**20), hello(), client.received if resumed else 0, 0.0)
+        peer = hello().changed(instance=instance)
+        welcome = Welcome(
+            session="s",
+            resumed=resumed,
+            received=self.server.received,
+            principal="p",
+            account="a",
+            host="h",
+            grace_ms=60000,
+        )
+        login: Any = (FakeHandshake(peer, FrameDecoder(2**20)), welcome)
+        return self.conversation.welcomed(login, 0.0).name
+
+    def lose(self) -> None:
+        self.conversation.disconnected(0.0, "cut", 10.0)
+
+    def start(self) -> ProcessState:
+        ident = self.conversation.new_id()
+        state = ProcessState(["x"], ident, Mode.KEEP, Mode.HOLD)
+        message = Open(request="exec", id=ident, argv=["x"], window=DEFAULT_LIMITS.window)
+        self.conversation.start(state, message)
+        self.settle()
+        return state
+
+    def say(self, channel: int, *messages: Message) -> None:
+        for message in messages:
+            self.server.send_message(channel, message)
+        self.settle()
+
+    def settle(self) -> None:
+        """Move bytes until none move; the server notes what is opened."""
+        moved = True
+        while moved:
+            moved = False
+            client = self.conversation.session
+            for source, sink in ((client, self.server), (self.server, client)):
+                data = b"".join(bytes(part) for part in source.data_to_send(2**20))
+                source.sent(len(data))
+                moved |= bool(data)
+                sink.receive_data(sink.generation, data, 0.0)
+                while (event := sink.next_event()) is not None:
+                    if sink is client:
+                        self.conversation.on_event(event)
+                    elif isinstance(event, ChannelOpened):
+                        self.asked.append((event.channel, event.message))
+
+
+def lost_state(state: ProcessState) -> str:
+    assert isinstance(state.lost, ConnectionLostError) and state.lost.command_id == state.command_id
+    return state.lost.command_state
+
+
+def test_a_resumed_session_goes_on() -> None:
+    scene = Scene()
+    assert scene.connect() == "connected"
+    state = scene.start()
+    scene.lose()
+    assert scene.conversation.retry is not None and scene.conversation.retry.until == 60.0
+    assert scene.connect(resumed=True) == "resumed"
+    scene.say(state.channel, Opened(pid=1), Exit(status=4), Close())
+    assert state.exit is not None and state.exit.status == 4 and state.finished and state.lost is None
+
+
+@pytest.mark.parametrize("answer", ["never_received", "running", "finished", "unknown"])
+def test_a_new_session_asks_what_became_of_each_command(answer: Any) -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.lose()
+    assert scene.connect() == "new_session"
+    assert not state.closed, "the answer is on its way"
+    scene.settle()
+    channel, question = scene.asked[-1]
+    assert question.request == "query" and question.id == state.command_id
+    assert [message.request for _, message in scene.asked] == ["exec", "query"], "nothing is run again"
+    scene.say(channel, Report(state=answer), Close())
+    assert state.closed and lost_state(state) == answer
+
+
+def test_another_life_of_the_server_is_not_asked() -> None:
+    """It would answer never_received, and be wrong."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.lose()
+    scene.connect(instance="two")
+    scene.settle()
+    assert lost_state(state) == "unknown" and len(scene.asked) == 1
+
+
+def test_a_loss_while_the_answer_is_on_its_way() -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.lose()
+    scene.connect()
+    scene.lose()
+    scene.connect()
+    assert lost_state(state) == "unknown"
+
+
+def test_a_command_whose_end_was_known_loses_its_output_only() -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.say(state.channel, Opened(pid=1), Exit(status=0))
+    scene.lose()
+    scene.connect()
+    assert lost_state(state) == "finished" and state.exit is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "known"), [("replaced", "taken over", "running"), ("shutting_down", "shuts down", "unknown")]
+)
+def test_a_session_that_the_server_ends_is_over(code: str, word: str, known: str) -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    reason = scene.conversation.on_event(Disconnected(code, ""))
+    assert reason is not None and word in reason
+    assert lost_state(state) == known and scene.conversation.over is not None and scene.conversation.retry is None
+
+
+def test_closing_drops_stdin_that_nobody_reads() -> None:
+    """Else `close`, and with it the end of the tree, would wait behind it."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.conversation.write(state, bytes(50_000_000))
+    scene.conversation.close(state)
+    size = sum(len(part) for part in scene.conversation.session.data_to_send(2**30))
+    assert size < 1000 and state.closed
+
+
+def test_a_forgotten_command_is_not_closed() -> None:
+    """Its survivors live on; what they write is credited and dropped."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.say(state.channel, Opened(pid=1), Exit(status=0))
+    scene.conversation.forget(state)
+    scene.server.send_data(state.channel, 1, bytes(200_000))
+    scene.settle()
+    assert scene.server.channels[state.channel].incoming.closed is False
+    scene.server.send_data(state.channel, 1, bytes(200_000))
+    scene.settle()
+    assert scene.server.channels[state.channel].drained
