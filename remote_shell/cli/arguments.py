@@ -23,10 +23,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
-    """Help texts in two columns of their own width, whatever the terminal's: they are laid out by hand to fit 100."""
+    """Help texts in two columns of their own width, whatever the terminal's: they are laid out by hand to fit 80."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=100)
+        super().__init__(prog, max_help_position=27, width=80)
 
 
 def make_parser(name: str) -> Parser:
@@ -37,42 +37,23 @@ def make_parser(name: str) -> Parser:
 def add_client_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that connects."""
     group = parser.add_argument_group("connection")
-    group.add_argument(
-        "--identity",
-        metavar="FILE",
-        help="log in with this Ed25519 key (default: ssh-agent's, ~/.ssh/id_ed25519, our own)",
-    )
+    group.add_argument("--identity", metavar="FILE", help="log in with this key, and no other")
     group.add_argument("--secret-file", metavar="FILE", help="log in with the shared secret in this file")
     group.add_argument("--fingerprint", metavar="SHA256:…", help="the server's key must be this one; nobody is asked")
-    group.add_argument(
-        "--known-hosts", metavar="FILE", help="the servers that are known (default: known_hosts in our settings folder)"
-    )
-    group.add_argument("--connect-timeout", metavar="S", type=seconds, help="give up after S seconds (default 10)")
+    group.add_argument("--known-hosts", metavar="FILE", help="the servers that are known (else known_hosts of ours)")
+    group.add_argument("--connect-timeout", metavar="S", type=seconds, help="give up after S seconds (else 10)")
     group.add_argument("--insecure-tcp", action="store_true", help="allow a target tcp:…, which is not encrypted")
     add_verbose(group)
 
 
 def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `connect` and `connect_async` take of them, with somebody to ask if there is a terminal."""
-    from remote_shell.cli.asking import confirmation
-    from remote_shell.identity.signers import ask_on_terminal
-
-    return {
-        "identity": arguments.identity,
-        "secret_file": arguments.secret_file,
-        "fingerprint": arguments.fingerprint,
-        "known_hosts": arguments.known_hosts,
-        "connect_timeout": arguments.connect_timeout,
-        "insecure_tcp": arguments.insecure_tcp,
-        "ask": ask_on_terminal(),
-        "confirm": confirmation(),
-    }
+    """What `connect` and `connect_async` take of them."""
+    names = ("identity", "secret_file", "fingerprint", "known_hosts", "connect_timeout", "insecure_tcp")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def add_verbose(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say more: log lines, and a traceback with an error"
-    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more; a traceback with an error")
 
 
 def seconds(text: str) -> float:

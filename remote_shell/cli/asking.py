@@ -1,41 +1,75 @@
-"""Questions to whoever sits at the terminal: whether a server's key is the right one.
+"""Questions to whoever sits at the terminal: a passphrase, or whether a server's key is the right one.
 
 They go to the controlling terminal and never through stdin or stdout, which belong to the command. Without a terminal there is
-nobody to ask, and the answer is None. Imports nothing heavy. Neighbours: client's `login` asks, identity's `signers` asks for
-passphrases.
+nobody to ask. A question can be taken back from another thread, since asyncio asks in one and would wait for it for ever after
+Ctrl-C; that is why getpass is not used. Imports nothing heavy. Neighbour: client's `login` asks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from typing import Any
 
 _TERMINAL = "/dev/tty"
 
 
-def confirmation() -> Callable[[str], bool] | None:
-    """A function that shows a question and returns whether it was answered with yes; None without a terminal."""
+def answers(left: int = -1) -> dict[str, Any]:
+    """`ask` and `confirm` for `connect`, each None without a terminal.
+
+    Both raise EOFError when the descriptor `left` becomes readable: the person has left.
+    """
     try:
         os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
-        return None
-    return _confirm
+        return {"ask": None, "confirm": None}
+    return {"ask": lambda prompt: _ask(prompt, left), "confirm": lambda question: _confirm(question, left)}
 
 
-def _confirm(question: str) -> bool:
-    with (
-        open(_TERMINAL, encoding="utf-8", errors="replace") as answers,
-        open(_TERMINAL, "w", encoding="utf-8") as shown,
-    ):
+def _ask(prompt: str, left: int) -> str:
+    """What is typed, unseen. Raises EOFError on Ctrl-D."""
+    import termios
+
+    terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        before = termios.tcgetattr(terminal)
+        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        try:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)  # what was typed before the prompt is no passphrase
+            line = _question(terminal, prompt, left)
+        finally:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+            os.write(terminal, b"\n")
+    finally:
+        os.close(terminal)
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def _confirm(question: str, left: int) -> bool:
+    """Whether the answer was yes; Ctrl-D is no."""
+    terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
         prompt = f"{question} [yes/no] "
         while True:
-            shown.write(prompt)
-            shown.flush()
-            line = answers.readline()
-            if not line:  # Ctrl-D
-                shown.write("\n")
+            line = _question(terminal, prompt, left)
+            if not line:
+                os.write(terminal, b"\n")
                 return False
             answer = line.strip().lower()
             if answer in ("yes", "no"):
                 return answer == "yes"
             prompt = "Please type yes or no: "
+    finally:
+        os.close(terminal)
+
+
+def _question(terminal: int, prompt: str, left: int) -> str:
+    """Show `prompt`; the line that is typed, with its end, or an empty text on Ctrl-D."""
+    import select
+
+    os.write(terminal, prompt.encode("utf-8", "replace"))
+    ready = select.select([terminal] if left < 0 else [terminal, left], [], [])[0]
+    if left in ready:
+        raise EOFError
+    return os.fsdecode(os.read(terminal, 4096))  # a whole line: termios(3), canonical mode

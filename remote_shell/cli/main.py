@@ -16,42 +16,46 @@ from remote_shell.errors import RemoteShellError
 # command -> (module below cli.commands, what it does); the order is that of the help text
 COMMANDS = {
     "try": ("try_", "server and client in one: a first look, nothing to set up"),
-    "run": ("run", "run one command there, its streams passed through byte for byte"),
-    "shell": ("shell", "work there: one live shell that keeps its directory and variables"),
-    "serve": ("serve", "the server: let those whose keys you list run commands here"),
+    "run": ("run", "one command there, its streams passed through byte for byte"),
+    "shell": ("shell", "work there: one live shell that keeps directory and variables"),
+    "serve": ("serve", "the server: those whose keys you list may run commands here"),
     "keys": ("keys", "your public keys and fingerprints, to be copied to a server"),
 }
 
 HELP = f"""\
-usage: remote-shell COMMAND [options] …        remote-shell COMMAND --help says more
+usage: remote-shell COMMAND [options] … (remote-shell COMMAND --help says more)
 
-Runs commands on other machines. A session outlives its connection: what runs goes on after a cut.
+Runs commands on other machines. A session outlives its connection: what runs
+goes on after a cut, and its output arrives whole.
 
 commands:
 {chr(10).join(f"  {name:<7}{summary}" for name, (_, summary) in COMMANDS.items())}
 
-A TARGET is HOST[:PORT] or tls:HOST:PORT (port 8822 unless told otherwise), unix:PATH,
-tcp:127.0.0.1:PORT (unencrypted, this machine only), or a name from hosts.toml.
+A TARGET is HOST[:PORT] or tls:HOST:PORT (port 8822 unless told otherwise),
+unix:PATH, tcp:127.0.0.1:PORT (not encrypted), or a name from hosts.toml.
 
 options:
   -h, --help     this text
   -V, --version  the version
 
-exit status of run and try: the command's own; 128+N if signal N ended it; 124 timed out; 125 our own
-failure; 126 can't be run; 127 not found; 130 interrupted here. 2: the command line made no sense.
+exit status of run and try: the command's own; 128+N if signal N ended it;
+124 timed out; 125 our own failure; 126 can't be run; 127 not found;
+130 interrupted here. A command line that makes no sense is 2.
 
 examples:
-  remote-shell try                                  a shell on a server that is gone afterwards
-  remote-shell serve --listen tls:0.0.0.0:8822      wait for those in ~/.ssh/authorized_keys
-  remote-shell run build-box -- make -j8            one command
-  remote-shell run -c 'du -sh * | sort -h' box      one line for the shell there
-  remote-shell shell box                            work there
+  remote-shell try                                a shell, gone afterwards
+  remote-shell serve --listen tls:0.0.0.0:8822    for ~/.ssh/authorized_keys
+  remote-shell run build-box -- make -j8          one command
+  remote-shell run -c 'du -sh * | sort -h' box    one line for the shell there
+  remote-shell shell box                          work there
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv`, without the program's name; returns the exit status. Raises nothing of ours."""
     words = sys.argv[1:] if argv is None else argv
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _fill_closed_descriptors()
     try:
         status = _dispatch(words)
         if sys.stdout is not None:
@@ -134,6 +138,16 @@ def _unknown(word: str) -> str:
     near = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}."
     return f"unknown command {word!a}; {hint} See remote-shell --help"
+
+
+def _fill_closed_descriptors() -> None:
+    """Started with `<&-`, `>&-` or `2>&-`: the first socket that we open would become our stdin, or worse, our stdout."""
+    # stdin is empty; what goes to stdout fails, as it does for any program; of stderr nobody wanted to hear
+    for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free: this one
 
 
 def _forget_stdout() -> None:

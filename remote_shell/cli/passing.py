@@ -16,6 +16,7 @@ from typing import Any
 
 from remote_shell import DEVNULL, PIPE
 from remote_shell.cli import exit_status
+from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.client.blocking import Host, connect
@@ -114,7 +115,7 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
     """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError."""
     notices = Notices(target, complain, timer)
     on_state = notices.on_state if os.isatty(2) else None
-    with connect(target, on_state=on_state, **options) as host, Signals() as signals:
+    with connect(target, on_state=on_state, **answers(), **options) as host, Signals() as signals:
         try:
             process = errand.start(host, captured=False)
             signals.pass_to(process)

@@ -25,6 +25,7 @@ from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEnde
 
 _LEAVE = ("exit", "logout")
 _LEAVE_AGAIN = 0.05  # seconds
+_KILL_AT = 3  # Ctrl-C so often during one command
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -145,13 +146,32 @@ class Repl:
             return
         self._interrupts += 1
         self.screen.echoed()  # the terminal shows ^C and stays on the line
-        if self._notices.away and self._interrupts > 1:
-            self._leave(GivenUpError(f"no contact with {self._name}: left while a command was under way"))
-        elif self._notices.away:
-            self.screen.fresh_line()
-            self.screen.note(f"no contact with {self._name}: Ctrl-C once more leaves")
+        if self._notices.away:
+            self._interrupt_unheard()
         elif self._shell is not None:
+            self._press_on(self._shell)
+
+    def _interrupt_unheard(self) -> None:
+        """No signal gets there now. The first waits for the connection; the second is for us."""
+        if self._interrupts > 1:
+            self._leave(GivenUpError(f"no contact with {self._name}: left while a command was under way"))
+            return
+        if self._shell is not None:
             self._shell.interrupt()
+        self._say(f"no contact with {self._name}: Ctrl-C once more leaves")
+
+    def _press_on(self, shell: AsyncShell) -> None:
+        """Ctrl-C, and what it takes where that is ignored: an editor that came up without a terminal would stay for ever."""
+        if self._interrupts < _KILL_AT:
+            shell.interrupt()
+        elif self._interrupts == _KILL_AT:
+            shell.signal("SIGKILL")
+        else:
+            self._leave(GivenUpError(f"left; the shell on {self._name} did not answer to Ctrl-C"))
+        if self._interrupts == _KILL_AT - 1:
+            self._say("it goes on in spite of Ctrl-C: once more kills it")
+        elif self._interrupts == _KILL_AT:
+            self._say("killed; if the shell itself does not come back, Ctrl-C once more leaves it")
 
     def _quit(self) -> None:
         """Ctrl-backslash: nothing here should dump core; the command gets the stronger signal."""

@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 from remote_shell.cli import exit_status
+from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain, describe
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.passing import EndedHereError, Errand, Signals, ended_on_error, status_of, timer
@@ -52,7 +53,7 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
     process: RemoteProcess | None = None
     on_state = Notices(target, complain, timer).on_state if os.isatty(2) else None
     try:
-        with connect(target, on_state=on_state, **options) as host, Signals() as signals:
+        with connect(target, on_state=on_state, **answers(), **options) as host, Signals() as signals:
             process = errand.start(host, captured=True)
             signals.pass_to(process)
             status = _watch(process, errand, report)

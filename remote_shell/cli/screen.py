@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from remote_shell.client.remote import write_all
+
 SLOW = 1.0  # seconds above which a command's time is shown
 _COLOURS = {
     name: 30 + number
@@ -34,9 +36,7 @@ class Screen:
         """Bytes of a command, to our own descriptor 1 or 2, unchanged. Raises OSError."""
         if data:
             self._last = data[-1:]
-        view = memoryview(data)
-        while view:
-            view = view[os.write(stream, view) :]
+            write_all(stream, [data])
 
     def echoed(self) -> None:
         """The terminal itself showed something, ^C for one, and the cursor stands after it."""

@@ -28,7 +28,7 @@ def test_each_command_has_a_help_of_one_screen_with_examples(name: str, tmp_path
     text = done.stdout.decode()
     assert done.returncode == 0 and not done.stderr
     assert "examples:" in text
-    assert len(text.splitlines()) <= 50 and max(map(len, text.splitlines())) <= 100
+    assert len(text.splitlines()) <= 50 and max(map(len, text.splitlines())) <= 80
     assert call("help", name, home=tmp_path).stdout == done.stdout
 
 

@@ -76,6 +76,7 @@ def test_no_colour_where_none_is_wanted(variables: dict[str, str], target: str, 
         terminal.wait_for(GREETING)
         terminal.type("false\r")
         terminal.wait_for("✗ 1")
+        wait_prompt(terminal)
         terminal.press("ctrl-d")
         assert terminal.wait_end() == 1
         assert not re.search(rb"\x1b\[[0-9;]*[39][0-7][;m]", terminal.output), "a colour"
@@ -101,6 +102,32 @@ def test_ctrl_c_interrupts_the_command_and_neither_shell_nor_client(target: str,
         terminal.press("ctrl-c")
         terminal.wait_for("✗ 130")
         assert "survives" in run(terminal, "echo $x")
+
+
+def test_what_ignores_ctrl_c_is_killed_by_the_third_and_the_shell_stays(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "x=survives")
+        terminal.type("bash -c 'trap \"\" INT; echo begun; while :; do sleep 0.05; done'\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.press("ctrl-c")
+        terminal.wait_for("^C")
+        terminal.press("ctrl-c")
+        terminal.wait_for("once more kills it")
+        terminal.press("ctrl-c")
+        terminal.wait_for("✗ ")
+        assert "survives" in run(terminal, "echo $x")
+
+
+def test_a_shell_that_ignores_everything_can_be_left(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("trap '' INT; echo begun; while :; do :; done\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        for count, said in enumerate(("^C", "once more kills it", "once more leaves it"), start=1):
+            terminal.press("ctrl-c")
+            terminal.wait_for("^C", count=count)
+            terminal.wait_for(said)
+        terminal.press("ctrl-c")
+        assert terminal.wait_end() == 125
 
 
 def test_ctrl_c_at_the_prompt_clears_the_line(target: str, tmp_path: Path) -> None:
@@ -305,7 +332,9 @@ def test_after_a_restart_of_the_server_there_is_a_new_shell_and_the_line_is_kept
         first.process.wait()
         stack.enter_context(testing.server((address,)))
         terminal.wait_for("the session is gone")
-        terminal.wait_until(lambda: re.search(r"~ [#$] echo x is", terminal.text) is not None, "the line in a new shell")
+        terminal.wait_until(
+            lambda: re.search(r"~ [#$] echo x is", terminal.text) is not None, "the line in a new shell"
+        )
         assert "x is unset" in run(terminal, "unset}", continued=True)
         terminal.press("ctrl-d")
         assert terminal.wait_end() == 0

@@ -10,25 +10,26 @@ import argparse
 import os
 import sys
 
+DESCRIPTION = """\
+Your public keys as lines for a server's ~/.ssh/authorized_keys, and the
+fingerprint that a server started here shows to its clients.\
+"""
 EXAMPLES = """\
 examples:
-  remote-shell keys show                              copy a line to ~/.ssh/authorized_keys on the server
+  remote-shell keys show
   remote-shell keys show | ssh box 'cat >> .ssh/authorized_keys'
-  (umask 077; remote-shell keys show --new-secret ci > ci.secret)    for both sides' --secret-file
+  (umask 077; remote-shell keys show --new-secret ci > ci.secret)
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `keys` takes."""
-    parser.description = (
-        "Your public keys, as lines for a server's authorized_keys, and this machine's own fingerprint."
-    )
+    parser.usage = "%(prog)s show [options]"
+    parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
-    parser.add_argument("verb", choices=["show"], metavar="VERB", help="show: print them")
+    parser.add_argument("verb", choices=["show"], metavar="VERB", help=argparse.SUPPRESS)
     parser.add_argument("--identity", metavar="FILE", help="only the key in this file")
-    parser.add_argument(
-        "--new-secret", metavar="NAME", help="make a new shared secret of that name and print its line, nothing else"
-    )
+    parser.add_argument("--new-secret", metavar="NAME", help="make a shared secret of that name, print its line only")
     parser.add_argument("-v", "--verbose", action="store_true", help="a traceback with an error")
 
 

@@ -11,14 +11,15 @@ import re
 from remote_shell.cli.arguments import add_client_options, client_options, environment_pairs, seconds, split_rest
 
 DESCRIPTION = """\
-Runs one command on TARGET. Its stdin, stdout and stderr are ours, byte for byte, and its exit status is ours.
-Options end at TARGET. The words after it are the program and its arguments: no shell looks at them, unless -c.
-Ctrl-C and TERM reach the command as what they are; a second one ends all its processes.\
+Runs one command on TARGET. Its stdin, stdout and stderr are ours, byte for
+byte, and its exit status is ours. Options end at TARGET: the words after it are
+the program and its arguments, and no shell looks at them, unless with -c.
+Ctrl-C and TERM reach the command as what they are; a second one ends its tree.\
 """
 EXAMPLES = """\
-exit status:
-  the command's own; 128+N if signal N ended it; 124 timed out; 125 our own failure (the message says what is
-  known of the command); 126 it can't be run; 127 it was not found; 130 interrupted here
+exit status: the command's own; 128+N if signal N ended it; 124 timed out;
+125 our own failure (the message says what is known of the command);
+126 it can't be run; 127 it was not found; 130 interrupted here
 
 examples:
   remote-shell run build-box make -j8
@@ -38,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-c", dest="line", metavar="LINE", help="a line for the account's shell there, instead of ARGV")
     group.add_argument("--cwd", metavar="DIR", help="start there; from HOME if it does not begin with /")
     group.add_argument(
-        "--env", metavar="K=V", action="append", default=[], help="add to its environment; K alone: with its value here"
+        "--env", metavar="K=V", action="append", default=[], help="add to its environment; K alone has its value here"
     )
     group.add_argument("--timeout", metavar="S", type=seconds, help="end all its processes after S seconds")
     group.add_argument(
-        "-n", dest="no_stdin", action="store_true", help="its stdin is empty; for loops that read their own stdin"
+        "-n", dest="no_stdin", action="store_true", help="its stdin is empty: for loops that read their own"
     )
     group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
     group.add_argument(

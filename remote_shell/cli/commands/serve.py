@@ -13,28 +13,31 @@ from collections.abc import Mapping
 from remote_shell.cli.arguments import add_verbose
 
 DESCRIPTION = """\
-Lets those whose keys are in ~/.ssh/authorized_keys run commands here, as the account that you are.
-When it accepts, it prints one line of JSON to stdout: {"event":"ready","pid":…,"listen":[…],"fingerprint":"SHA256:…"}.
-TERM or Ctrl-C lets running commands end and then stops; once more stops at once. HUP reads the settings again.\
+Lets those whose keys are in ~/.ssh/authorized_keys run commands here, as the
+account that you are. When it accepts, it prints one line of JSON to stdout:
+  {"event":"ready","pid":…,"listen":[…],"fingerprint":"SHA256:…"}
+Logs go to stderr. TERM or Ctrl-C lets running commands end, then it stops; a
+second one stops it at once. HUP reads the settings again.\
 """
 EXAMPLES = """\
 examples:
-  remote-shell serve                                     a Unix socket for you, and tls:127.0.0.1:8822
-  remote-shell serve --listen tls:0.0.0.0:8822           the whole network; tls:[::]:8822 for IPv6 as well
+  remote-shell serve          a Unix socket of yours, and tls:127.0.0.1:8822
+  remote-shell serve --listen tls:0.0.0.0:8822 --listen tls:[::]:8822
   remote-shell serve --listen unix:/run/user/1000/x.sock
-  remote-shell serve --listen tcp:127.0.0.1:9000 --insecure-tcp     to watch the bytes in class
+  remote-shell serve --listen tcp:127.0.0.1:9000 --insecure-tcp     in class
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `serve` takes."""
+    parser.usage = "%(prog)s [options]"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
         action="append",
-        help="unix:PATH, tls:HOST:PORT or tcp:LOOPBACK:PORT; port 0 is any that is free; may be given again",
+        help="unix:PATH, tls:HOST:PORT or tcp:LOOPBACK:PORT, port 0 for any; may be repeated",
     )
     parser.add_argument("--config", metavar="FILE", help="settings in TOML; the options here win over it")
     parser.add_argument("--authorized-keys", metavar="FILE", help="who may log in (default ~/.ssh/authorized_keys)")

@@ -13,29 +13,31 @@ from typing import Any
 from remote_shell.cli.arguments import add_client_options, client_options
 
 DESCRIPTION = """\
-One live shell (bash) on TARGET: directory, variables and functions stay from line to line, and the session outlives its
-connection. Each line starts with empty input; programs that need a terminal, such as editors, do not run in it.
+One live shell (bash) on TARGET: directory, variables and functions stay from
+line to line, and the session outlives its connection. Each line starts with
+empty input; programs that need a terminal, such as editors, do not run in it.
 
-  Enter      runs the line; one that is not whole goes on on the next    Alt-Enter  begins a new line
-  Ctrl-C     interrupts the command, or clears the line                  Ctrl-D     leaves, as exit does
+  Enter      runs the line, or goes on if it is not whole
+  Alt-Enter  begins a new line
+  Ctrl-C     interrupts the command, or clears the line
+  Ctrl-D     leaves, as exit does
 
-Without a terminal on stdin it runs what it reads there, as sh does: remote-shell shell TARGET < script\
+Without a terminal on stdin, what is read there is run as sh runs it.\
 """
 EXAMPLES = """\
 examples:
   remote-shell shell build-box
   remote-shell shell unix:/run/user/1000/remote-shell/server.sock
-  echo 'cd /src && make' | remote-shell shell build-box
+  remote-shell shell build-box < script
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `shell` takes."""
+    parser.usage = "%(prog)s [options] TARGET"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "target", metavar="TARGET", help="HOST[:PORT], unix:PATH, tcp:127.0.0.1:PORT or a name from hosts.toml"
-    )
+    parser.add_argument("target", metavar="TARGET", help=argparse.SUPPRESS)
     add_client_options(parser)
 
 
@@ -60,13 +62,17 @@ def person_or_script(target: str, options: dict[str, Any], *, trial: bool = Fals
     from remote_shell.cli.exit_status import leave_by_signal
     from remote_shell.cli.repl import LeftBySignalError
 
+    gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
-        return asyncio.run(_person(target, options, trial))
+        return asyncio.run(_person(target, options, trial, gone))
     except LeftBySignalError as left:
         return leave_by_signal(left.name)
+    finally:
+        os.close(gone)
 
 
-async def _person(target: str, options: dict[str, Any], trial: bool) -> int:
+async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) -> int:
+    from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
     from remote_shell.cli.repl import Repl, history_path
     from remote_shell.cli.screen import Screen, introduction
@@ -75,7 +81,13 @@ async def _person(target: str, options: dict[str, Any], trial: bool) -> int:
 
     screen = Screen(terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"))
     repl = Repl(screen, os.uname().nodename if trial else target)
-    async with connect_async(target, on_state=repl.on_state, **options) as host:
+    connecting = connect_async(target, on_state=repl.on_state, **answers(gone), **options)
+    try:
+        host = await connecting
+    except BaseException:
+        os.eventfd_write(gone, 1)
+        raise
+    async with host:
         named = resolve(target)[1]
         name = host.welcome.host if named is None else named.name
         for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):

@@ -10,8 +10,9 @@ import argparse
 from remote_shell.cli.arguments import add_verbose
 
 DESCRIPTION = """\
-Starts a server for you alone, on a Unix socket in a folder of its own, and connects to it: without ARGV to work in its
-shell, otherwise to run that one command, with the exit status of `run`. Both are gone when it ends. Nothing to set up.\
+Starts a server for you alone, on a Unix socket in a folder of its own, and
+connects to it: to work in its shell, or to run ARGV with the exit status of
+`run`. Both are gone when it ends. Nothing to set up.\
 """
 EXAMPLES = """\
 examples:

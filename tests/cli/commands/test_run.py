@@ -60,7 +60,7 @@ def test_output_and_status_are_the_commands_own(target: str, tmp_path: Path) -> 
 
 
 def test_words_reach_the_program_as_they_are(target: str, tmp_path: Path) -> None:
-    words = ["", "a b", "$HOME", "*", "'", "--json", "-c", b"\xff\xfe", "ü"]
+    words: list[str | bytes] = ["", "a b", "$HOME", "*", "'", "--json", "-c", b"\xff\xfe", "ü"]
     done = call("run", target, "--", "printf", "%s\\0", *words, home=tmp_path)
     assert done.stdout.split(b"\0")[:-1] == [word if isinstance(word, bytes) else word.encode() for word in words]
 
@@ -110,6 +110,17 @@ def test_closed_output_is_the_commands_failure_to_write_and_no_hang(target: str,
     )
     assert done.returncode == 125
     assert "Bad file descriptor" in one_line(done.stderr)
+
+
+def test_no_socket_takes_the_place_of_a_closed_descriptor(target: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *ARGV, "run", target, "sh", "-c", "echo x >&2; wc -c; exit 3"],
+        env=environment(tmp_path),
+        timeout=WITHIN,
+    )
+    assert done.returncode == 125, "stdout can't be written"
+    quiet = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *ARGV, "run", target, "sh", "-c", "echo x >&2; exit 3"]
+    assert subprocess.run(quiet, env=environment(tmp_path), timeout=WITHIN).returncode == 3
 
 
 def test_it_ends_with_the_command_though_stdin_never_ends(target: str, tmp_path: Path) -> None:

