@@ -57,7 +57,9 @@ class Limits:
     bye_kill_time: float = 0.25  # from `disconnect(bye)` to a dead tree
     interrupt_grace: float = 2.0  # live shell: from INT to KILL of the command's processes
     shell_kill_grace: float = 2.0  # live shell: from KILL of the children to KILL of the shell
-    shell_watch_first: float = 0.05  # live shell: first look whether a bash that owes a report idles instead; then less often
+    shell_watch_first: float = (
+        0.05  # live shell: first look whether a bash that owes a report idles instead; then less often
+    )
     shell_watch_time: float = 1.0  # and at least so often
     drain_time: float = 5.0  # TERM to the server: running commands may end within
     kill_give_up: float = 10.0  # from the first KILL of a tree until we stop looking for its survivors

@@ -113,7 +113,18 @@ class PlainLink:
 class TlsLink:
     """TLS 1.3 over a TCP socket."""
 
-    __slots__ = ("_ended", "_kept", "_plain", "_ssl", "_tls", "_incoming", "_outgoing", "established", "transport", "unsent_max")
+    __slots__ = (
+        "_ended",
+        "_kept",
+        "_plain",
+        "_ssl",
+        "_tls",
+        "_incoming",
+        "_outgoing",
+        "established",
+        "transport",
+        "unsent_max",
+    )
 
     def __init__(
         self, sock: socket.socket, unsent_max: int, context: Any, *, server_side: bool, server_name: str | None = None

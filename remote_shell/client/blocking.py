@@ -379,6 +379,8 @@ class Host:
                 return
             self._tell(conversation.welcomed(login, time.monotonic()))
             driver.attach(link, conversation.session)
+            if driver.later:
+                driver.unlocked(driver.do_later)  # tell of the return now, not when the call ends
 
     def _attempt_failed(self, retry: Retry, error: ConnectError) -> None:
         news = retry.failed(time.monotonic(), str(error))

@@ -108,7 +108,7 @@ class ServerSession:
         """A command runs, or its client has not been told everything yet."""
         # not until it answers `close`: a blocking client between two calls says nothing
         unsaid = self._driver is not None and (self._driver.blocked or self.core.has_unsent)
-        return unsaid or bool(self._requests)
+        return unsaid or any(not request.idle for request in self._requests.values())
 
     def attach(self, link: Link, decoder: FrameDecoder, peer: Hello, received: int) -> None:
         """Go on over this connection. Raises RemoteProtocolError (`bad_count`)."""
@@ -188,6 +188,10 @@ class ServerSession:
         except RemoteProtocolError as error:  # what only a request could see to be wrong
             log.warning("%s: protocol error %s", self.principal, error)
             self.core.disconnect(error.code, error.detail)
+            self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
+        except Exception:  # a fault of ours: whoever waits for the answer must not wait for ever
+            log.exception("%s: internal error", self.principal)
+            self.core.disconnect("internal_error", "the server's log has more")
             self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
 
     def _data(self, event: DataReceived) -> None:

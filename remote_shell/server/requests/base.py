@@ -10,6 +10,10 @@ from remote_shell.wire.messages import Message
 class Request(Protocol):
     """One running request. Called by its session; never after `Channel.finish`."""
 
+    @property
+    def idle(self) -> bool:
+        """Nothing runs that a shutdown should wait for."""
+
     def data(self, data: bytes) -> None:
         """Bytes for its stdin; credit is given back by `ServerChannel.consumed`."""
 

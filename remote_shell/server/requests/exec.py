@@ -51,6 +51,8 @@ class TellAgain:
         self._channel.send(how)
         self._channel.finish()
 
+    idle = False
+
     def data(self, data: bytes) -> None:
         """Nobody reads it."""
         self._channel.consumed(len(data))
@@ -70,6 +72,8 @@ class TellAgain:
 
 class Exec:
     """A running command; the sink of its process."""
+
+    idle = False
 
     def __init__(self, context: Context, channel: ServerChannel, message: Open, claim: Claim) -> None:
         """Raises CommandError or RemoteProtocolError: nothing was started."""

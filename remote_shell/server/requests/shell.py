@@ -87,6 +87,11 @@ class Shell:
 
     # --- from the session
 
+    @property
+    def idle(self) -> bool:
+        """It waits for a command."""
+        return not self._shell.busy
+
     def data(self, data: bytes) -> None:
         """Input of the command whose `command` message came last, unless it ended already."""
         if self._input > self._done and not self._exited:
