@@ -51,7 +51,9 @@ def wait_until_gone(token: str, seconds: float = 5) -> None:
 
 
 def test_every_status_is_exact(host: Host) -> None:
-    statuses = [host.run(["sh", "-c", f"exit {number}"], stdin=remote_shell.DEVNULL).returncode for number in range(256)]
+    statuses = [
+        host.run(["sh", "-c", f"exit {number}"], stdin=remote_shell.DEVNULL).returncode for number in range(256)
+    ]
     assert statuses == list(range(256))
 
 

@@ -168,12 +168,18 @@ async def test_reading_goes_on_while_the_socket_is_full() -> None:
 async def test_many_wakes_are_one_write() -> None:
     ends = Ends()
     await until(lambda: ends.server.events)
-    before = ends.client.link.writes
+    before, pumps, pump = ends.client.link.writes, [0], ends.client.driver.pump
+
+    def counted() -> None:
+        pumps[0] += 1
+        pump()
+
+    ends.client.driver.pump = counted  # type: ignore[method-assign]
     for _ in range(100):
         ends.client.session.send_data(ends.channel, 0, b"x")
         ends.client.driver.wake()
     await until(lambda: len(ends.server.data()) == 100)
-    assert ends.client.link.writes - before <= 2
+    assert ends.client.link.writes - before <= 2 and pumps[0] <= 3
     ends.stop()
 
 

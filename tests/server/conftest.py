@@ -67,6 +67,7 @@ def served() -> Iterator[RunningServer]:
     """The server of most tests."""
     with server(ALL, config=QUICK) as running:
         yield running
+        assert "Traceback" not in running.read_log()
 
 
 @pytest.fixture(autouse=True)
@@ -115,10 +116,14 @@ Starter = Callable[..., RunningServer]
 @pytest.fixture
 def start() -> Iterator[Starter]:
     """Starts servers with `[limits]` of the test's own; `start(refusal_time=0.3, listen=…)`."""
+    running: list[RunningServer] = []
     with contextlib.ExitStack() as stack:
 
         def begin(listen: tuple[str, ...] = ALL, config: str = "", **limits: float) -> RunningServer:
             lines = [config, "[limits]", *(f"{name} = {figure}" for name, figure in limits.items())]
-            return stack.enter_context(server(listen, config="\n".join(lines) + "\n"))
+            running.append(stack.enter_context(server(listen, config="\n".join(lines) + "\n")))
+            return running[-1]
 
         yield begin
+        for one in running:
+            assert "Traceback" not in one.read_log()

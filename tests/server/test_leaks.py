@@ -115,6 +115,27 @@ def test_200_refusals(start: Starter) -> None:
 
 
 @pytest.mark.slow
+def test_a_crowd_leaves_no_garbage(start: Starter) -> None:
+    """Many at once live long enough to escape the collector's quick turns: what refers to itself stays for long."""
+    running = start(refusal_time=0.05)
+
+    def crowd() -> None:
+        strangers = [Stranger(running.targets["tls"]) for _ in range(100)]
+        for stranger in strangers:
+            stranger.send(b"\xff" * 100)
+        for stranger in strangers:
+            stranger.rest()
+
+    for _ in range(10):
+        crowd()
+    before = resident(running.process.pid)
+    for _ in range(10):
+        crowd()
+    grown = resident(running.process.pid) - before
+    assert grown < 2**20, f"{grown / 1000:.0f} bytes each"
+
+
+@pytest.mark.slow
 def test_200_resumes(start: Starter) -> None:
     running = start()
     client = Place(running, "tls").connect()

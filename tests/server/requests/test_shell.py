@@ -86,8 +86,8 @@ def test_input_of_a_command(local: Place) -> None:
         assert shell.command.text().endswith(b"for the second\n")
 
 
-def test_an_interrupt_ends_the_command_and_not_the_shell(place: Place) -> None:
-    with place.connect() as client:
+def test_an_interrupt_ends_the_command_and_not_the_shell(local: Place) -> None:
+    with local.connect() as client:
         shell = LiveShell(client)
         shell.run("x=kept")
         number = shell.send("echo begun; sleep 1000")
@@ -195,8 +195,8 @@ def test_a_flood_that_nobody_wants(local: Place) -> None:
         assert client.run(["echo", "on"]).text() == b"on\n"
 
 
-def test_it_survives_a_cut(place: Place) -> None:
-    client = place.connect()
+def test_it_survives_a_cut(local: Place) -> None:
+    client = local.connect()
     shell = LiveShell(client)
     shell.run("x=kept")
     number = shell.send("sleep 0.1; echo $x")
