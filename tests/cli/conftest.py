@@ -19,7 +19,7 @@ def logging_restored() -> Iterator[logging.Logger]:
     logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[testing.RunningServer]:
     """One server for all tests that do not end it."""
     with testing.server(("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")) as server:

@@ -13,7 +13,7 @@ from remote_shell import testing
 from remote_shell.client.blocking import Host, connect
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[testing.RunningServer]:
     with testing.server(("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")) as server:
         yield server

@@ -62,7 +62,7 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served() -> Iterator[RunningServer]:
     """The server of most tests."""
     with server(ALL, config=QUICK) as running:

@@ -405,7 +405,7 @@ def test_the_end_of_a_flood_is_known_after_its_session(local: Place) -> None:
 
 def test_a_flood_that_ignores_its_end_costs_no_memory(start: Starter) -> None:
     """Until KILL comes it writes on, to nobody."""
-    running = start(listen=("unix:",), kill_grace=0.7)
+    running = start(listen=("unix:",), kill_grace=0.3)
     client = RawClient(running.targets["unix"])
     _, command = client.start(["sh", "-c", "trap '' TERM; exec yes"])
     command.paused = True
@@ -435,6 +435,7 @@ def _writes_nothing(command: Command) -> bool:
 # --- bulk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unix", "tls"])
 def test_100_mb_both_ways_in_bounded_memory(start: Starter, kind: str) -> None:
     running = start()

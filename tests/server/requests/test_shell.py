@@ -90,12 +90,14 @@ def test_an_interrupt_ends_the_command_and_not_the_shell(local: Place) -> None:
     with local.connect() as client:
         shell = LiveShell(client)
         shell.run("x=kept")
-        number = shell.send("echo begun; sleep 1000")
-        client.wait(lambda: b"begun" in shell.command.text(), "it runs")
+        nap = f"1000.{time.monotonic_ns()}"
+        number = shell.send(f"sleep {nap}; echo never")
+        until(lambda: len(living(nap)) == 1, "it runs")
         shell.signal("SIGINT", number)
         assert shell.wait(number).status == 130
         shell.signal("SIGINT", number)
         assert shell.run("echo $x") == (0, b"kept\n"), "a late one is dropped"
+        assert b"never" not in shell.command.text()
 
 
 def test_a_signal_that_overtakes_its_command(local: Place) -> None:
