@@ -33,6 +33,7 @@ from remote_shell.process.shell_command import NOBODY, Done, ShellCommand, Shell
 
 _READ_AGAIN = 0.001  # seconds between two looks whether bash has read what we typed, and how many of them
 _READ_PATIENCE = 100
+_INTERRUPT_LOOKS = (0.02, 0.1, 0.5)  # seconds after a SIGINT at which we look whether it got lost
 _KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
 
 
@@ -334,6 +335,25 @@ class LiveShell:
             if stat.session == self.pid and stat.group != self.pid:  # `set -m` gives each job a group of its own
                 tree.signal_process(pid, stat, signal.SIGINT)
         self._link.ask(self._serial)  # the signal may have dropped the line that reports
+        for delay in _INTERRUPT_LOOKS:
+            self._loop.call_later(delay, self._interrupt_again, command)
+
+    def _interrupt_again(self, command: ShellCommand) -> None:
+        """A SIGINT that meets a child of bash between fork and exec is lost: there bash's own handler takes it, and is gone.
+
+        It shows in a process which the signal would have ended, and which lives.
+        """
+        if command is not self._current or command.state != "running" or self._state != "alive":
+            return
+        survivors = {
+            pid: stat
+            for pid, stat in command.processes(self.pid).items()
+            if stat.alive and stat.group == self.pid and stat.state not in "DT" and tree.dies_of(pid, signal.SIGINT)
+        }
+        if survivors:
+            self._interrupts += 1
+            tree.signal_group(self.pid, signal.SIGINT)
+            self._link.ask(self._serial)
 
     def _timed_out(self, command: ShellCommand) -> None:
         command.timed_out = True

@@ -127,6 +127,17 @@ def signal_process(pid: int, stat: Stat, number: int) -> None:
         os.close(handle)
 
 
+def dies_of(pid: int, number: int) -> bool:
+    """Whether that signal ends the process: neither blocked, nor ignored, nor caught. proc_pid_status(5), the Sig lines."""
+    try:
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            lines = file.readall().split(b"\n")
+    except OSError:
+        return False
+    masks = [int(line[7:], 16) for line in lines if line.startswith((b"SigBlk:", b"SigIgn:", b"SigCgt:"))]
+    return len(masks) == 3 and not any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def descendants(pid: int, without: Collection[int] = ()) -> dict[int, Stat]:
     """The living descendants of a process, except for the direct children in `without` and theirs."""
     found: dict[int, Stat] = {}
