@@ -101,7 +101,7 @@ class Client:
 
     def send(self, channel: int, kind: str, **fields: Any) -> bytes:
         """[3] A message: at once on channel 0; on another, which must not be closed, when it may be numbered."""
-        payload = json.dumps({"type": kind} | fields).encode()
+        payload = json.dumps({"type": kind} | fields).encode().ljust(320 if kind == "hello" else 0)
         if channel:
             self.unnumbered.append((channel, payload))
         else:

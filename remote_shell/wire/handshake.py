@@ -206,6 +206,8 @@ class ServerHandshake(_Handshake):
 
     def _received(self, message: Message, payload: bytes) -> Event | None:
         if isinstance(message, Hello):
+            if len(payload) < len(self._own):
+                raise RemoteProtocolError("bad_message", f"a hello of {len(payload)} bytes is shorter than its answer")
             self._say(self._own)  # also to another version: its client can then say which one speaks here
             self._take_hello(message, payload)
             return None

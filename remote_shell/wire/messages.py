@@ -18,6 +18,7 @@ from remote_shell.errors import RemoteProtocolError, UsageError
 from remote_shell.wire.model import Model, Schema, model_schema
 
 PROTOCOL_VERSION = 1
+HELLO_SIZE = 320  # bytes, with spaces: no stranger hears a longer hello than it said
 INTEGER_MAX = 2**53 - 1
 
 
@@ -125,6 +126,10 @@ class Hello(Message):
     unacked_frames_max: Integer
     prompt: bool  # reads and answers at all times, so that silence means loss
     instance: Word | None = None  # server only: which life of the server this is
+
+    def encode(self) -> bytes:
+        """The JSON, filled with spaces up to HELLO_SIZE."""
+        return super().encode().ljust(HELLO_SIZE)
 
 
 class Auth(Message):
