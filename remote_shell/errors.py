@@ -17,6 +17,7 @@ Anything else that escapes is a bug. Imports only the standard library, and none
     │   ├── CommandNotExecutableError  also a PermissionError
     │   ├── WorkingDirectoryError  also a FileNotFoundError
     │   └── CommandRefusedError    a limit, a conflicting id, a server that is shutting down
+    ├── OutputTooLargeError        the command wrote more than its caller wants to hold; it was ended
     ├── ShellEndedError            the live shell is gone; `.reason` says how
     └── ProtocolError              the rules of docs/protocol.md were broken; `.code` names which
         ├── LocalProtocolError     by us: a bug or misuse of the core; nothing was sent
@@ -115,6 +116,10 @@ class CommandRefusedError(CommandError):
     def __init__(self, text: str, code: str = "refused") -> None:
         super().__init__(text)
         self.code = code
+
+
+class OutputTooLargeError(RemoteShellError):
+    """The command wrote more than its caller wants to hold in memory; its tree was ended."""
 
 
 class ShellEndedError(RemoteShellError):

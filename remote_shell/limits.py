@@ -73,6 +73,7 @@ class Limits:
 
     # --- clients
     connect_time: float = 10.0
+    report_output_max: int = 64 * MIB  # output of each stream that `run --json` holds in memory
     backoff_first: float = 0.1
     backoff_max: float = 5.0
     bye_time: float = 1.0  # a closing client waits so long for its goodbye to leave

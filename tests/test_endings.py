@@ -80,6 +80,8 @@ def test_what_can_not_start_is_told_apart(host: Host, tmp_path: os.PathLike[str]
     with pytest.raises(errors.WorkingDirectoryError) as caught:
         host.run(["true"], cwd="/no/such/folder")
     assert caught.value.filename == "/no/such/folder" and isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        host.run(["true"], cwd="")
 
 
 def test_a_timeout_ends_the_whole_tree(host: Host) -> None:

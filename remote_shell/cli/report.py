@@ -28,9 +28,11 @@ from remote_shell.errors import (
     ConnectError,
     ConnectionLostError,
     IdentityError,
+    OutputTooLargeError,
     ServerIdentityError,
     UsageError,
 )
+from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.messages import from_system
 
 # the first that fits is the word in `error`; a CommandError brings its own
@@ -42,6 +44,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (ServerIdentityError, "server_identity"),
     (AccessDeniedError, "access_denied"),
     (ConnectionLostError, "connection_lost"),
+    (OutputTooLargeError, "output_too_large"),
     (KeyboardInterrupt, "interrupted"),
     (EndedHereError, "interrupted"),
 )
@@ -75,7 +78,7 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
 def _watch(process: RemoteProcess, errand: Errand, report: dict[str, Any]) -> int:
     try:
         with ended_on_error(process):
-            out, err = process.communicate(timeout=errand.patience)
+            out, err = process.communicate(timeout=errand.patience, most=DEFAULT_LIMITS.report_output_max)
     except EndedHereError:
         report["signal"] = "SIGKILL"
         return exit_status.of_signal("SIGKILL")

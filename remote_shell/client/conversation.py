@@ -14,7 +14,7 @@ from remote_shell.client import faults
 from remote_shell.client.login import LoggedIn
 from remote_shell.client.process import Mode, ProcessState
 from remote_shell.client.retry import Retry, State
-from remote_shell.errors import LocalProtocolError, RemoteShellError
+from remote_shell.errors import LocalProtocolError, OutputTooLargeError, RemoteShellError
 from remote_shell.limits import Limits
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import (
@@ -264,6 +264,10 @@ class Conversation:
             self.session.consumed(event.channel, len(event.data))
             if output.mode is Mode.KEEP:
                 output.chunks.append(event.data)
+                output.kept += len(event.data)
+                if output.most is not None and output.kept > output.most:
+                    self.close(state)
+                    state.lose(OutputTooLargeError(f"the command wrote more than {output.most} bytes: it was ended"))
             elif output.broken:
                 output.broken = False
                 self.signal(state, "SIGPIPE")  # as a local command is told that its reader closed the pipe

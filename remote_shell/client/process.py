@@ -23,12 +23,14 @@ class Mode(Enum):
 class Output:
     """One output stream."""
 
-    __slots__ = ("broken", "chunks", "ended", "mode")
+    __slots__ = ("broken", "chunks", "ended", "kept", "mode", "most")
 
     def __init__(self, mode: Mode) -> None:
         self.chunks: deque[bytes | memoryview] = deque()
         self.mode = mode
         self.ended = False
+        self.kept = 0  # bytes under Mode.KEEP
+        self.most: int | None = None  # of those that its caller wants to hold
         self.broken = False  # its reader closed it before the end, as a pipe's reader may
 
     def collected(self) -> bytes:

@@ -218,8 +218,13 @@ class RemoteProcess(Remote, Described):
         assert code is not None, "it ended"
         return code
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """Send `input`, read everything to the end. After TimeoutExpired it may be called again; nothing is lost."""
+    def communicate(
+        self, input: Any = None, timeout: float | None = None, *, most: int | None = None
+    ) -> tuple[Any, Any]:
+        """Send `input`, read everything to the end. After TimeoutExpired it may be called again; nothing is lost.
+
+        `most` bytes are held of each stream; more ends the command with OutputTooLargeError. By default all is held, as locally.
+        """
         from remote_shell.client.outcome import expired
 
         state, conversation = self._state, self._conversation
@@ -238,6 +243,7 @@ class RemoteProcess(Remote, Described):
         for stream, file in files.items():
             if file is not None and not file.closed and state.outputs[stream].mode is Mode.HOLD:
                 with self.driver:
+                    state.outputs[stream].most = most
                     conversation.set_mode(state, stream, Mode.KEEP)
         done = self.serve(lambda: state.finished, deadline)
         kept = {n: state.outputs[n].collected() if file is not None else None for n, file in files.items()}

@@ -8,6 +8,7 @@ import pwd
 import secrets
 
 from remote_shell.config.server import ServerConfig
+from remote_shell.errors import WorkingDirectoryError
 from remote_shell.process.environment import base_environment
 from remote_shell.server.claims import Claims
 from remote_shell.wire.messages import Open, Pair, from_system
@@ -43,8 +44,13 @@ class Context:
         return base
 
     def directory(self, message: Open) -> bytes:
-        """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError."""
-        return self.home if message.cwd is None else os.path.join(self.home, from_system(message.cwd))
+        """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError, WorkingDirectoryError."""
+        if message.cwd is None:
+            return self.home
+        cwd = from_system(message.cwd)
+        if not cwd:  # joined to HOME it would be HOME; chdir(2) has ENOENT for it
+            raise WorkingDirectoryError("the directory's name is empty; leave it away to start in HOME", "")
+        return os.path.join(self.home, cwd)
 
 
 def _pairs(pairs: list[Pair] | None) -> dict[bytes, bytes]:

@@ -505,3 +505,11 @@ def test_a_start_imports_only_what_it_needs(target: str, tmp_path: Path) -> None
         "prompt_toolkit",
         "tempfile",
     }
+
+
+def test_json_holds_a_bounded_output(target: str, tmp_path: Path) -> None:
+    """What never ends is ended, and said so; it once took all memory."""
+    done = call("run", "--json", target, "--", "yes", home=tmp_path)
+    assert done.returncode == 125
+    assert json.loads(done.stdout)["error"]["code"] == "output_too_large"
+    assert "more than" in one_line(done.stderr)
