@@ -38,7 +38,8 @@ STREAMED = 3_000_000  # bytes each way, twelve windows
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[RunningServer]:
-    with server(["unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0"]) as running:
+    listen = ["unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0"]
+    with server(listen, config="[limits]\nrefusal_time = 0.1\n") as running:
         yield running
 
 

@@ -22,7 +22,8 @@ def logging_restored() -> Iterator[logging.Logger]:
 @pytest.fixture(scope="package")
 def running() -> Iterator[testing.RunningServer]:
     """One server for all tests that do not end it."""
-    with testing.server(("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")) as server:
+    listen = ("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")
+    with testing.server(listen, config="[limits]\nrefusal_time = 0.1\n") as server:
         yield server
 
 

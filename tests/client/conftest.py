@@ -15,7 +15,8 @@ from remote_shell.client.blocking import Host, connect
 
 @pytest.fixture(scope="package")
 def running() -> Iterator[testing.RunningServer]:
-    with testing.server(("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")) as server:
+    listen = ("unix:", "tls:127.0.0.1:0", "tcp:127.0.0.1:0")
+    with testing.server(listen, config="[limits]\nrefusal_time = 0.1\n") as server:
         yield server
 
 
