@@ -9,6 +9,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ from hypothesis import settings
 # The same examples every time, on a busy machine too: what goes red here goes red everywhere.
 settings.register_profile("project", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("project")
+
+# As in a terminal, however we were started: nohup ignores SIGHUP and `&` SIGINT, and what is ignored is inherited.
+for _number, _action in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _action)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW_TIMEOUT = 300.0  # seconds for a test marked slow that does not name its own
 SETTLE_TIME = 2.0  # seconds in which what a test let go of may still be ending
@@ -38,6 +46,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = [name for name in inspect.signature(pyfuncitem.obj).parameters if name in pyfuncitem.funcargs]
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of the test run without coverage, which imports much and writes where an unprivileged account may not."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

@@ -121,6 +121,7 @@ def test_closed_standard_descriptors_do_no_harm(tmp_path: Path) -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "remote_shell", "--help"],

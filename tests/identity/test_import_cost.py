@@ -11,6 +11,7 @@ import pytest
 from remote_shell.identity.private_keys import make_key_file
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 HEAVY = ("asyncio", "cryptography", "pydantic", "ssl", "tomllib", "subprocess", "logging")
 
 

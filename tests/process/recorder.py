@@ -150,7 +150,9 @@ def python_in_fresh_process(code: str, *, nobody: bool = False, ignore_sigint: b
     argv += [sys.executable, "-W", "error", "-c", code]
     if ignore_sigint:
         argv = ["sh", "-c", 'trap "" INT QUIT HUP; exec "$@"', "sh", *argv]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=15)
+    # without coverage, which writes where an unprivileged account may not
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=15, env=env)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     return done.stdout

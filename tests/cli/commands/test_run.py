@@ -485,6 +485,7 @@ def _sleeps(pid: int) -> bool:
 # --- start
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_start_imports_only_what_it_needs(target: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "remote_shell", "run", target, "true"],
