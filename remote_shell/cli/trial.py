@@ -20,6 +20,7 @@ from remote_shell.errors import RemoteShellError
 _START_TIME = 20.0  # seconds from the fork to an accepting server
 _END_TIME = 5.0  # seconds from the end of the pipe to its end; then it is killed
 _READY = b"ready"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Trial:
@@ -33,10 +34,15 @@ class Trial:
         self._folder = ""
 
     def __enter__(self) -> Trial:
-        self._folder = _make_folder()
         control_read, self._control = os.pipe2(os.O_CLOEXEC)
         self._news, news_write = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
+        # Until there is a server that would remove the folder, nothing may end us.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            self._folder = _make_folder()
+            self._pid = os.fork()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self._pid == 0:
             os.close(self._control)
             os.close(self._news)
