@@ -61,6 +61,8 @@ class Limits:
         0.05  # live shell: first look whether a bash that owes a report idles instead; then less often
     )
     shell_watch_time: float = 1.0  # and at least so often
+    shell_waiting_max: int = 64  # live shell: commands that wait for their turn
+    shell_waiting_bytes_max: int = 4 * MIB  # and their lines together
     drain_time: float = 5.0  # TERM to the server: running commands may end within
     kill_give_up: float = 10.0  # from the first KILL of a tree until we stop looking for its survivors
     orphan_reap_time: float = 1.0  # a dead orphan that the server adopted is a zombie for so long at most

@@ -20,7 +20,7 @@ from remote_shell.client.outcome import TextMode, returncode_of, signal_number
 from remote_shell.client.process import Described, ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
-from remote_shell.errors import ShellEndedError
+from remote_shell.errors import ShellEndedError, UsageError
 from remote_shell.limits import Limits
 from remote_shell.wire.messages import Command, Done, Exit, InputEnd, from_system
 
@@ -71,16 +71,26 @@ class ShellCore(Described):
             reason = "shell_replaced" if self._replaced else "shell_ended"
             raise ShellEndedError(_ENDED[reason], reason)
 
-    def send(self, line: opening.Text, given: Any, timeout: float | None) -> int:
-        """Queue a command with its input; returns its number."""
-        text = opening.system_string(line)
-        self._number += 1
+    def prepare(self, line: opening.Text, given: Any, timeout: float | None) -> Command:
+        """The command, with the next number. All that can be wrong with it is told here, before the core is touched."""
         message = Command(
-            number=self._number,
-            line=text,
+            number=self._number + 1,
+            line=opening.system_string(line),
             stdin=given is not None,
             timeout_ms=opening.milliseconds(timeout),
         )
+        most = self._conversation.limits.frame_max
+        size = len(message.line if isinstance(message.line, str) else message.line.base64)
+        if size * 6 > most and len(message.encode()) > most:  # JSON takes at most six bytes for a character
+            raise UsageError(
+                f"a line of {size} characters is too long, a message has at most {most} bytes: "
+                "send it as input=, to `. /dev/stdin` for example"
+            )
+        return message
+
+    def send(self, message: Command, given: Any) -> int:
+        """Queue a prepared command with its input; returns its number."""
+        self._number = message.number
         session, channel = self._conversation.session, self._state.channel
         session.send_message(channel, message)
         if given is not None:
@@ -219,9 +229,10 @@ class Shell(ShellCore):
         given = mode.encoded(input) if input is not None else None
         with self._turn:
             started = time.monotonic()
+            message = self.prepare(line, given, timeout)
             with self._driver:
                 self.check_alive()
-                self.send(line, given, timeout)
+                self.send(message, given)
                 self._driver.flush()
             output = _Collected(on_output)
             deadline = None if timeout is None else started + self.patience(timeout)
@@ -334,7 +345,7 @@ class AsyncShell(ShellCore):
         async with self._turn:
             started = time.monotonic()
             self.check_alive()
-            self.send(line, given, timeout)
+            self.send(self.prepare(line, given, timeout), given)
             self._remote.flush()
             output = _Collected(on_output)
             try:

@@ -62,6 +62,7 @@ def test_ctrl_c_at_the_question_leaves_in_silence(command: str, running: testing
 
 
 @pytest.mark.parametrize(("typed", "status"), [("right", 0), ("wrong", 125)])
+@pytest.mark.slow
 def test_a_passphrase_is_asked_for_unseen(
     typed: str, status: int, running: testing.RunningServer, tmp_path: Path
 ) -> None:

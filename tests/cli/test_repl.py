@@ -59,6 +59,7 @@ def test_the_shell_keeps_directory_variables_and_functions(target: str, tmp_path
         assert re.search(r"\S+ ~ [#$]$", terminal.text)
 
 
+@pytest.mark.slow
 def test_a_mark_after_what_failed_or_took_long_and_none_otherwise(target: str, tmp_path: Path) -> None:
     with repl(target, tmp_path) as terminal:
         assert run(terminal, "true").strip() == "true"
@@ -220,6 +221,7 @@ def test_bytes_that_are_not_ascii_arrive(target: str, tmp_path: Path) -> None:
 # --- history
 
 
+@pytest.mark.slow
 def test_the_history_is_private_kept_and_found(target: str, tmp_path: Path) -> None:
     with repl(target, tmp_path) as terminal:
         run(terminal, "echo number one")
@@ -250,6 +252,7 @@ def test_the_history_is_private_kept_and_found(target: str, tmp_path: Path) -> N
         (["exec sh -c 'sleep 0.3; exit 6'"], 6, "was replaced by another program"),
     ],
 )
+@pytest.mark.slow
 def test_when_the_shell_goes_the_repl_says_so_and_goes_with_its_status(
     lines: list[str], status: int, said: str | None, target: str, tmp_path: Path
 ) -> None:
@@ -340,6 +343,7 @@ def test_after_a_restart_of_the_server_there_is_a_new_shell_and_the_line_is_kept
         assert terminal.wait_end() == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_mid_command_is_told_and_125(tmp_path: Path) -> None:
     with testing.server(("unix:",), config="grace = 0.5\n") as server, repl(str(server), tmp_path) as terminal:
         terminal.type("echo begun; exec 9>&-; sleep 3\r")

@@ -327,6 +327,7 @@ def test_a_handler_that_raises_through_interrupt(host: Host, after: Later) -> No
         assert other.stdout.readline() == b"still there\n"
 
 
+@pytest.mark.slow
 def test_a_handler_that_raises_by_itself_costs_at_most_the_session(running: RunningServer, after: Later) -> None:
     """Wherever it hits: the call raises it, the tree is ended, and the host can be used again."""
     name = f"1003.{os.getpid()}"
@@ -408,6 +409,7 @@ def test_closing_ends_what_runs(running: RunningServer) -> None:
         host.run(["true"])
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind_of_many_commands(host: Host) -> None:
     for _ in range(150):
         host.run(["true"], capture_output=True)

@@ -186,6 +186,7 @@ def test_a_server_that_takes_a_secret_without_knowing_it(
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs OpenSSH")
+@pytest.mark.slow
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-a", "1", "-f", path], check=True)

@@ -131,6 +131,7 @@ def test_a_live_shell_survives(running: RunningServer) -> None:
         assert shell.run("echo $x $PWD").stdout == "1 /usr\n"
 
 
+@pytest.mark.slow
 def test_a_wait_for_the_link_is_told_and_ends(running: RunningServer) -> None:
     heard = Heard()
     with Proxy(running.targets["unix"]) as proxy, through(proxy, running, on_state=heard) as host:
@@ -155,6 +156,7 @@ def test_polling_alone_brings_the_link_back(running: RunningServer) -> None:
         process.release()
 
 
+@pytest.mark.slow
 def test_a_timeout_of_ours_while_there_is_no_link(running: RunningServer) -> None:
     quick = replace(DEFAULT_LIMITS, kill_grace=0.1)
     with Proxy(running.targets["unix"]) as proxy, through(proxy, running, limits=quick) as host:
@@ -171,6 +173,7 @@ def test_a_timeout_of_ours_while_there_is_no_link(running: RunningServer) -> Non
         assert caught.value.timeout == 0.2
 
 
+@pytest.mark.slow
 def test_the_server_forgot_the_session(tmp_path: Path) -> None:
     """After the grace: the command is known by its id, and that it was ended."""
     heard = Heard()
@@ -191,6 +194,7 @@ def test_the_server_forgot_the_session(tmp_path: Path) -> None:
     assert heard.names == ["connected", "lost", "new_session"], "a new session is never called resumed"
 
 
+@pytest.mark.slow
 def test_the_server_was_started_anew() -> None:
     """Another life of the server can't know: unknown, and nothing is asked that would burn an id."""
     with testing.server(("unix:",), config=HASTY) as first, Proxy(first) as proxy:
@@ -241,6 +245,7 @@ def test_a_server_that_went_away_between_calls_costs_nothing() -> None:
     assert heard.names == ["connected", "lost", "new_session"]
 
 
+@pytest.mark.slow
 def test_it_gives_up_when_nobody_answers() -> None:
     heard = Heard()
     with testing.server(("unix:",), config="grace = 0.5\n") as running, Proxy(running) as proxy:

@@ -15,7 +15,7 @@ import pytest
 
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import Host, connect
-from remote_shell.errors import ConnectionLostError, ShellEndedError
+from remote_shell.errors import ConnectionLostError, ShellEndedError, UsageError
 from remote_shell.testing import RunningServer
 
 from .test_blocking import running_commands, wait_until
@@ -209,3 +209,13 @@ async def test_the_asyncio_front(running: RunningServer) -> None:
             assert (ended.returncode, ended.shell) == (4, "ended")
             with pytest.raises(ShellEndedError):
                 await shell.run("echo")
+
+
+def test_a_line_that_can_not_be_sent_costs_nothing(host: Host) -> None:
+    """Neither the shell nor what else runs: the core is not touched."""
+    with host.popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other, host.shell() as shell:
+        for line, kind in (("echo a\0b", ValueError), (7, TypeError), ("x" * 1_100_000, UsageError)):
+            with pytest.raises((kind, UsageError)):
+                shell.run(line)  # type: ignore[arg-type]
+            assert shell.run("echo alive").stdout == "alive\n"
+        assert other.communicate(b"whole")[0] == b"whole"

@@ -179,6 +179,7 @@ async def test_any_bytes_but_nul() -> None:
             session.shell.run(9, b"echo a\0b")
 
 
+@pytest.mark.slow
 async def test_a_line_of_a_megabyte() -> None:
     async with Session() as session:
         line = b"x='" + b"a'\\''\xff\n" * 10_000 + b'$`"\\ \n' * 160_000 + b"'; echo ${#x}"
@@ -513,6 +514,7 @@ async def test_a_timeout_ends_the_command_and_keeps_the_shell() -> None:
         "sh -c 'trap \"\" INT; exec sleep 1000'",
     ],
 )
+@pytest.mark.slow
 async def test_what_ignores_int_is_killed_and_the_shell_and_older_jobs_survive(line: str) -> None:
     async with Session(limits=replace(FAST, shell_kill_grace=5)) as session:
         await session.ask("x=kept; sleep 1000 & job=$!")

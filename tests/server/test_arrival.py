@@ -165,6 +165,7 @@ def test_chunks_do_not_matter(place: Place, unharmed: RunningServer) -> None:
     assert answer == DENIED if place.kind != "unix" else b'"welcome"' in answer
 
 
+@pytest.mark.slow
 def test_a_refusal_is_told_at_one_time(start: Starter) -> None:
     """Counted from accept, whatever the reason and whenever it was found."""
     running = start(refusal_time=0.2)
@@ -209,6 +210,7 @@ def test_no_word_costs_the_server_more_than_a_hello(place: Place) -> None:
         assert 0 < len(answer) <= (len(data) if data.startswith(greeting) else len(DENIED)), data
 
 
+@pytest.mark.slow
 def test_silence_and_slowness_end_after_the_login_time(start: Starter) -> None:
     running = start(login_time=0.4, refusal_time=0.05)
     greeting = client_hello()

@@ -51,6 +51,7 @@ def sessions(place: Place) -> Callable[[int], None]:
     return act
 
 
+@pytest.mark.slow
 def test_a_few_of_everything(start: Starter) -> None:
     """The same as below on a small scale, every day: descriptors and children, exactly."""
     running = start(refusal_time=0.01, kill_grace=0.1)

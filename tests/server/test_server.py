@@ -196,6 +196,7 @@ def test_one_that_takes_its_time_survives_a_flood(start: Starter) -> None:
         sock.close()
 
 
+@pytest.mark.slow
 def test_descriptors_run_out_and_come_back() -> None:
     """Accepting pauses, commands that can't start say so, and when there are descriptors again everything goes on."""
     with server(("unix:",), command=("prlimit", "--nofile=40:40")) as running:
@@ -265,6 +266,7 @@ def test_term_lets_a_command_finish(start: Starter) -> None:
     assert ended(running, 3) == 0
 
 
+@pytest.mark.slow
 def test_draining_has_an_end(start: Starter) -> None:
     nap = f"1000.{time.monotonic_ns()}"
     running = start(drain_time=0.2, kill_grace=0.2)

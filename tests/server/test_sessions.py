@@ -266,6 +266,7 @@ def test_bye_kills_the_trees_at_once(place: Place) -> None:
     assert time.monotonic() - began < 0.25 + 0.15, "250 ms, and what it takes to look"
 
 
+@pytest.mark.slow
 def test_the_grace_ends_a_session(local: Place) -> None:
     """Its commands run on until then, and are killed with all that they started."""
     client = local.connect(grace_ms=300)
@@ -295,6 +296,7 @@ def test_a_grace_has_a_limit(local: Place) -> None:
         assert client.welcome.grace_ms == DEFAULT_LIMITS.grace_max * 1000
 
 
+@pytest.mark.slow
 def test_a_resume_stops_the_clock(local: Place) -> None:
     client = local.connect(grace_ms=400)
     _, pid = start_sleep(client)
@@ -327,6 +329,7 @@ def test_a_resume_whose_welcome_is_not_heard(local: Place) -> None:
     client.bye()
 
 
+@pytest.mark.slow
 def test_silence_of_a_prompt_peer_is_a_cut(start: Starter) -> None:
     """It is asked for a sign of life, gives none, and its command goes on without it."""
     running = start(listen=("unix:",), ping_interval=0.1, silence_max=0.3)

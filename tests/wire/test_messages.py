@@ -288,6 +288,7 @@ BASE = '{"type":"open","request":"exec","id":"x","window":1,'
     ],
     ids=["argv", "env", "boxed", "boxed fields", "fields", "lists"],
 )
+@pytest.mark.slow
 def test_a_mebibyte_of_faults_is_cheap(payload: str, told: str) -> None:
     """A list stops at its first, very many are only counted. Writing each out cost 3 s and 1.3 GB."""
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -317,6 +318,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from(sorted(MODELS)), st.data())
 @settings(max_examples=300, deadline=None)
+@pytest.mark.slow
 def test_any_values_are_a_message_or_a_named_error(name: str, data: st.DataObject) -> None:
     fields = {**EXAMPLES[name], **data.draw(st.dictionaries(st.sampled_from(sorted(MODELS[name].fields())), JSON))}
     try:

@@ -65,6 +65,8 @@ class Shell:
         self._loop = context.loop
         self._streams = {STDOUT, STDERR}
         self._exited = False
+        self._limits = context.limits
+        self._waiting: dict[int, int] = {}  # commands that did not end: number -> bytes of the line
         self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
         self._full = False  # the channel's queue
         self._number = 0  # of the last `command` that arrived
@@ -136,15 +138,26 @@ class Shell:
     def _run(self, command: Command) -> None:
         if command.number != self._number + 1:
             raise RemoteProtocolError("bad_message", f"command {command.number} after {self._number}")
+        line = from_system(command.line)
+        self._waiting[command.number] = len(line)
+        limits = self._limits
+        if (
+            len(self._waiting) > limits.shell_waiting_max
+            or sum(self._waiting.values()) > limits.shell_waiting_bytes_max
+        ):
+            raise RemoteProtocolError(
+                "bad_message", f"{len(self._waiting)} commands wait; send the next when one is done"
+            )
         self._number = command.number
         self._input = command.number if command.stdin else 0
         timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
         try:
-            self._shell.run(command.number, from_system(command.line), stdin=command.stdin, timeout=timeout)
+            self._shell.run(command.number, line, stdin=command.stdin, timeout=timeout)
         except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
             log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
             reason = error.reason if isinstance(error, ShellEndedError) else "shell_alive"
             self._done = max(self._done, command.number)
+            self._waiting.pop(command.number, None)
             self._channel.send(Done(number=command.number, shell=_STATES[reason]))
             return
         early = self._early.pop(command.number, None)
@@ -178,6 +191,7 @@ class Shell:
     def on_done(self, done: ShellDone) -> None:
         """A command ended."""
         self._done = max(self._done, done.number)
+        self._waiting.pop(done.number, None)
         self._channel.send(
             Done(
                 number=done.number,

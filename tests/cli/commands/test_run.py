@@ -244,6 +244,7 @@ def test_an_unknown_server_is_refused_where_nobody_can_be_asked(running: testing
     assert not (tmp_path / "known_hosts").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_server_and_a_wrong_key_are_refused(running: testing.RunningServer, tmp_path: Path) -> None:
     address = running.targets["tls"].partition(":")[2]
     (tmp_path / "known_hosts").write_text(f"{address} SHA256:{'A' * 43}\n")
@@ -453,6 +454,7 @@ def test_a_cut_link_is_mended_without_a_word(target: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_good_is_125_and_says_what_is_known(form: list[str], tmp_path: Path) -> None:
     with testing.server(("unix:",), config="grace = 0.5\n") as server:
         with started(tmp_path, *form, str(server), "sh", "-c", "echo up; exec sleep 1000") as process:

@@ -50,6 +50,7 @@ def test_an_option_that_it_does_not_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.slow
 def test_nothing_is_left_however_it_ends(number: int, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with subprocess.Popen(
@@ -99,6 +100,7 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     assert "did not start" in one_line(done.stderr) and "remote_shell.server.server" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_the_repl_opens_on_a_terminal_and_everything_goes_with_it(tmp_path: Path) -> None:
     with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
         terminal.wait_for("runs for you alone")

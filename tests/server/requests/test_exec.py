@@ -255,6 +255,7 @@ def test_a_timeout_of_what_ignores_term(local: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["timeout", "close"])
+@pytest.mark.slow
 def test_who_escapes_does_not_keep_the_channel_open(local: Place, how: str) -> None:
     """An exact environment carries no mark: what left the session with the pipe in hand is not found, and not waited for."""
     tag = nap()
@@ -403,6 +404,7 @@ def test_the_end_of_a_flood_is_known_after_its_session(local: Place) -> None:
         until(lambda: other.query(ident).state == "finished", "its end is known", 3)
 
 
+@pytest.mark.slow
 def test_a_flood_that_ignores_its_end_costs_no_memory(start: Starter) -> None:
     """Until KILL comes it writes on, to nobody."""
     running = start(listen=("unix:",), kill_grace=0.3)

@@ -208,3 +208,17 @@ def test_it_survives_a_cut(local: Place) -> None:
     assert shell.wait(number).status == 0
     assert shell.command.text() == b"kept\n"
     client.bye()
+
+
+def test_waiting_commands_are_bounded(place: Place) -> None:
+    """One more than may wait ends the session: the lines are held in memory."""
+    with place.connect() as client:
+        shell = LiveShell(client)
+        first = shell.send("sleep 0.2")
+        for _ in range(63):
+            shell.send("true")
+        shell.wait(first + 63)
+        shell.send("sleep 1000")
+        for _ in range(64):
+            shell.send("true")
+        assert client.wait_end() == "bad_message"
