@@ -48,32 +48,26 @@ class FrameDecoder:
     def __init__(self, payload_max: int) -> None:
         self.payload_max = payload_max
         self.fault_channel = 0  # whose header was refused: replay would bring that frame again
-        self._buffer: bytes | bytearray = b""
+        self._buffer = b""
         self._offset = 0
         self._partial = bytearray()  # the beginning of a frame, grown in place: one-byte chunks stay linear
 
     def feed(self, data: bytes) -> None:
-        """Take what was read. `next_frame` must have been drained since the last call."""
+        """Take what was read. `next_frame` should have been drained since the last call."""
         if self._offset < len(self._buffer):
-            self._partial = bytearray(memoryview(self._buffer)[self._offset :])
-        if self._partial:
-            self._partial += data
-            self._buffer = self._partial
-            if self._needed(0) > len(self._partial):
-                self._buffer = b""
-                self._offset = 0
-                return
-            self._partial = bytearray()
-        else:
-            self._buffer = data
+            data = self._buffer[self._offset :] + data
+        self._buffer = data
         self._offset = 0
+        if self._partial:
+            self._complete()
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None when more bytes are needed.
 
         Raises RemoteProtocolError: `frame_too_large`, `unknown_frame_type`, `empty_frame`, `data_on_channel_zero`.
         """
-        buffer, start = self._buffer, self._offset
+        partial = self._partial
+        buffer, start = (partial, 0) if partial else (self._buffer, self._offset)
         if len(buffer) - start < HEADER_SIZE:
             self._keep_rest()
             return None
@@ -86,10 +80,11 @@ class FrameDecoder:
         if end > len(buffer):
             self._keep_rest()
             return None
-        self._offset = end
-        if type(buffer) is bytes:
-            return Frame(kind, channel, buffer[begin:end])
-        with memoryview(buffer) as view:
+        if not partial:
+            self._offset = end
+            return Frame(kind, channel, self._buffer[begin:end])
+        self._partial = bytearray()
+        with memoryview(partial) as view:
             return Frame(kind, channel, bytes(view[begin:end]))
 
     @property
@@ -97,20 +92,27 @@ class FrameDecoder:
         """Bytes held for a frame that is not whole yet."""
         return len(self._partial) + len(self._buffer) - self._offset
 
-    def _needed(self, start: int) -> int:
-        """How many bytes the frame at `start` of the partial buffer takes, as far as is known."""
-        if len(self._partial) - start < HEADER_SIZE:
-            return HEADER_SIZE
-        length, kind, channel = HEADER.unpack_from(self._partial, start)
-        if length > self.payload_max or kind > CONTROL or not length or (kind != CONTROL and not channel):
-            return 0  # let next_frame say what is wrong
-        return HEADER_SIZE + int(length)
+    def _complete(self) -> None:
+        """Add to the frame that is not whole what it lacks, and no more: the rest of what was read is not copied."""
+        partial = self._partial
+        lacking = HEADER_SIZE - len(partial)
+        if lacking <= 0 or self._move(lacking):
+            length, kind, _ = HEADER.unpack_from(partial, 0)
+            if length <= self.payload_max and kind <= CONTROL:  # otherwise next_frame says what is wrong
+                self._move(HEADER_SIZE + length - len(partial))
+
+    def _move(self, count: int) -> bool:
+        """So many bytes to the partial frame. False when there are not so many."""
+        end = min(self._offset + count, len(self._buffer))
+        with memoryview(self._buffer) as view:
+            self._partial += view[self._offset : end]
+        moved, self._offset = end - self._offset, end
+        return moved == count
 
     def _keep_rest(self) -> None:
-        if self._offset < len(self._buffer):
+        if not self._partial and self._offset < len(self._buffer):
             self._partial = bytearray(memoryview(self._buffer)[self._offset :])
-        self._buffer = b""
-        self._offset = 0
+            self._offset = len(self._buffer)
 
     def _header_error(self, length: int, kind: int) -> RemoteProtocolError:
         if kind > CONTROL:

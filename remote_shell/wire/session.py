@@ -66,6 +66,9 @@ class Session:
         self._replay = ReplayBuffer()
         self._link: Attachment | None = None
         self._last_id = 0
+        self._opens: deque[int] = (
+            deque()
+        )  # channels whose `open` waits: a start goes before all else of the ordered lane
         self._ready: deque[int] = deque()  # channels that wait for their turn
         self._waiting: set[int] = set()  # the same as a set
         self._express: deque[int] = deque()  # channels with an express frame, each once
@@ -205,7 +208,8 @@ class Session:
         channel = Channel(self._last_id, self.role, link.peer.window, message.window)
         self.channels[channel.ident] = channel
         channel.put_message("open", payload)
-        self._wake(channel)
+        self._waiting.add(channel.ident)
+        self._opens.append(channel.ident)
         return channel.ident
 
     @property
@@ -340,8 +344,8 @@ class Session:
         return Window(credit=credit, window=receive.window).encode()
 
     def _ordered_frame(self, link: Attachment) -> bytes | None:
-        while self._ready:
-            ident = self._ready.popleft()
+        while self._opens or self._ready:
+            ident = self._opens.popleft() if self._opens else self._ready.popleft()
             channel = self.channels.get(ident)
             if channel is None or not channel.ready:
                 self._waiting.discard(ident)
