@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import stat
 from collections.abc import Iterator
@@ -377,7 +378,7 @@ def test_stdout_may_be_a_file_the_prompt_stays_on_the_terminal(target: str, tmp_
 def test_everything_is_given_back_to_the_terminal(target: str, tmp_path: Path) -> None:
     with Terminal(["sh"], environment={**environment(tmp_path), "PS1": "outer$ "}) as terminal:
         terminal.type(f"stty -a > {tmp_path}/before\r")
-        terminal.type(f"{' '.join(ARGV)} shell {target}\r")
+        terminal.type(f"{shlex.join(ARGV)} shell {target}\r")
         terminal.wait_for(GREETING)
         terminal.type("echo in there\r")
         terminal.wait_until(lambda: "\nin there" in terminal.text, "the command ran")
