@@ -240,6 +240,9 @@ class Driver:
         except OSError as error:
             self._read()  # what the peer said before it went
             self.lose(_text(error))
+            return
+        if session.has_events:
+            self._kick()  # a queue got room: a pump that waits for bytes alone would never hear of it
 
     def look(self) -> None:
         """See whether the link still stands, and take what is there: before a command is started on an idle one."""
@@ -357,6 +360,9 @@ class Driver:
         """Send, wait for something, handle it."""
         self.flush()
         if self.link is None:
+            return
+        if self.session.has_events:  # may be what somebody waits for: look before waiting for more
+            self._drain()
             return
         due = self.session.next_timeout()
         until = due if deadline is None else deadline if due is None else min(due, deadline)

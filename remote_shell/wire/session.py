@@ -147,6 +147,11 @@ class Session:
             if event is not None:
                 return event
 
+    @property
+    def has_events(self) -> bool:
+        """Events that came about by sending, not by receiving: a queue that got room. `next_event` gives them at once."""
+        return bool(self._events)
+
     def data_to_send(self, limit: int) -> list[bytes | memoryview]:
         """What is due, about `limit` bytes of it, in order, as buffers for one vectored write. Nothing is removed."""
         while self._out_size < limit:

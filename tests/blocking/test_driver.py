@@ -16,7 +16,7 @@ from remote_shell.errors import UsageError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.link import PlainLink
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import Event, Failed, MessageReceived
+from remote_shell.wire.events import Event, Failed, MessageReceived, Writable
 from remote_shell.wire.frames import FrameDecoder
 from remote_shell.wire.messages import Opened
 from remote_shell.wire.session import Session
@@ -252,6 +252,44 @@ def test_a_source_is_read_by_the_pump(scene: Scene) -> None:
         assert not scene.driver.wait(lambda: len(seen) > 1, time.monotonic() + 0.05)
     os.close(reader)
     os.close(writer)
+
+
+def test_room_in_a_queue_is_told_though_the_peer_says_nothing(scene: Scene) -> None:
+    """The event comes about by sending: whoever waits for it must not wait for the peer's next byte."""
+    channel = fill(scene)
+    with scene.driver:
+        assert scene.driver.wait(lambda: Writable(channel) in scene.events, time.monotonic() + 5)
+
+
+def test_room_in_a_queue_that_another_thread_made_wakes_the_pump(scene: Scene) -> None:
+    channel = fill(scene)
+    told: list[bool] = []
+
+    def wait() -> None:
+        with scene.driver:
+            told.append(scene.driver.wait(lambda: Writable(channel) in scene.events, time.monotonic() + 5))
+
+    with scene.driver:
+        scene.driver._writing = True  # a link that is full: the pump sends nothing
+    pump = threading.Thread(target=wait)
+    pump.start()
+    poll_until(lambda: scene.driver._pumping)
+    with scene.driver:
+        scene.driver._writing = False
+        scene.driver.flush()
+    pump.join()
+    assert told == [True]
+
+
+def fill(scene: Scene) -> int:
+    """A channel whose queue is full, with credit for all of it that nobody has used yet."""
+    channel = scene.open()
+    scene.end.move()
+    with scene.driver:
+        ours: Any = scene.driver.link
+        ours._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
+        assert not scene.session.send_data(channel, 0, bytes(DEFAULT_LIMITS.queue_max))
+    return channel
 
 
 def test_much_to_send_does_not_keep_from_reading(scene: Scene) -> None:
