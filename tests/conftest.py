@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
 
 
+def pytest_collection_finish() -> None:
+    """What pytest made of four thousand tests is nobody's garbage: `leaves_nothing` collects, which takes 50 ms with it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs an `async def` test in an event loop of its own. Fixtures stay plain functions."""
@@ -65,7 +71,7 @@ def leaves_nothing() -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail("left behind: " + "; ".join(sorted(map(name_of, left))))
         gc.collect()
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 def holdings() -> set[str]:
