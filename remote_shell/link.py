@@ -62,7 +62,7 @@ def prepare_socket(sock: socket.socket, unsent_max: int) -> None:
 class PlainLink:
     """A Unix or TCP socket as it is."""
 
-    __slots__ = ("_outq", "_size", "_sock", "transport", "unsent_max")
+    __slots__ = ("_outq", "_size", "_sock", "_unsent_most", "transport", "unsent_max")
 
     def __init__(self, sock: socket.socket, unsent_max: int) -> None:
         prepare_socket(sock, unsent_max)
@@ -71,6 +71,7 @@ class PlainLink:
         self.transport = "unix" if sock.family == socket.AF_UNIX else "tcp"
         self._size = RECEIVE_SMALL
         self._outq = 0 if self.transport == "unix" else _SIOCOUTQNSD
+        self._unsent_most = 0  # no more than so many bytes are unsent: those at the last question and all since
 
     def fileno(self) -> int:
         """The descriptor to wait on; -1 after `close`."""
@@ -90,12 +91,14 @@ class PlainLink:
 
     def send(self, buffers: Buffers) -> int:
         """Take what goes now."""
-        if self._outq and self._unsent() >= self.unsent_max:
+        if self._outq and self.is_full():
             return 0
         try:
-            return self._sock.send(buffers[0]) if len(buffers) == 1 else self._sock.sendmsg(buffers[:512])
+            count = self._sock.send(buffers[0]) if len(buffers) == 1 else self._sock.sendmsg(buffers[:512])
         except (BlockingIOError, InterruptedError):
             return 0
+        self._unsent_most += count
+        return count
 
     def flush(self) -> bool:
         """Nothing is ever kept."""
@@ -105,7 +108,14 @@ class PlainLink:
         """Close the socket."""
         self._sock.close()
 
-    def _unsent(self) -> int:
+    def is_full(self) -> bool:
+        """As much as may lie unsent does. The kernel is asked only when that can be."""
+        if self._unsent_most >= self.unsent_max:
+            self._unsent_most = self.unsent()
+        return self._unsent_most >= self.unsent_max
+
+    def unsent(self) -> int:
+        """Bytes that the kernel has not sent yet; TCP only."""
         count: int = struct.unpack("i", fcntl.ioctl(self._sock, self._outq, b"\0\0\0\0"))[0]
         return count
 
@@ -198,7 +208,7 @@ class TlsLink:
         """Encrypt all, unless earlier ciphertext still waits."""
         if not self.flush():
             return 0
-        if self._plain._unsent() >= self.unsent_max:
+        if self._plain.is_full():
             return 0
         if len(buffers) > 1 and sum(map(len, buffers)) <= _RECORD_SIZE:
             buffers = (b"".join(buffers),)  # one record for a handful of small frames
@@ -219,6 +229,7 @@ class TlsLink:
                 count = self._plain._sock.send(self._kept)
             except (BlockingIOError, InterruptedError):
                 return False
+            self._plain._unsent_most += count
             self._kept = self._kept[count:]
 
     def close(self) -> None:

@@ -124,13 +124,13 @@ def test_little_lies_unsent_over_tcp(kernel: bool) -> None:
     if not kernel:
         one.setsockopt(socket.IPPROTO_TCP, 25, 2**31 - 1)
     while link.send([bytes(MOST)]):
-        assert link._unsent() <= 2 * MOST
-    assert MOST <= link._unsent() <= 2 * MOST
+        assert link.unsent() <= 2 * MOST
+    assert MOST <= link.unsent() <= 2 * MOST
     poll = select.poll()
     poll.register(one, select.POLLOUT)
     assert not kernel or not poll.poll(20), "no driver turns in circles meanwhile"
     end = time.monotonic() + 5
-    while link._unsent() >= MOST:
+    while link.unsent() >= MOST:
         assert time.monotonic() < end
         other.recv(2**20)
     assert poll.poll(1000), "and it is told when there is room"
@@ -141,7 +141,7 @@ def test_little_lies_unsent_over_tcp(kernel: bool) -> None:
 def test_little_lies_unsent_over_tls() -> None:
     one, other = tls_pair()
     while one.send([bytes(MOST)]):
-        assert one._plain._unsent() + len(one._kept) + one._outgoing.pending <= 2.2 * MOST
+        assert one._plain.unsent() + len(one._kept) + one._outgoing.pending <= 2.2 * MOST
     one.close()
     other.close()
 

@@ -29,7 +29,7 @@ from remote_shell.wire.events import (
     Writable,
 )
 from remote_shell.wire.frames import STDIN
-from remote_shell.wire.messages import Close, Done, Eof, Exit, Hello, Open, Opened, Rejected, Report, Signal, Welcome
+from remote_shell.wire.messages import CLOSE, Done, Eof, Exit, Hello, Open, Opened, Rejected, Report, Signal, Welcome
 from remote_shell.wire.session import Session
 
 
@@ -177,7 +177,7 @@ class Conversation:
     def close(self, state: ProcessState) -> None:
         """We are done with the command: if it runs, the server ends its tree."""
         if self.states.pop(state.channel, None) is not None:
-            self.session.send_message(state.channel, Close())
+            self.session.send_message(state.channel, CLOSE)
         state.closed = True
 
     def forget(self, state: ProcessState) -> None:
@@ -223,10 +223,10 @@ class Conversation:
     def on_event(self, event: Event) -> str | None:
         """One event of the core. Returns why this connection is of no more use, or None. May end the session (`over`)."""
         kind = type(event)
-        if kind is DataReceived:
-            self._data(event)  # type: ignore[arg-type]  # isinstance costs twice as much here
-        elif kind is MessageReceived:
-            self._message(event)  # type: ignore[arg-type]
+        if kind is MessageReceived:
+            self._message(event)  # type: ignore[arg-type]  # isinstance costs twice as much here
+        elif kind is DataReceived:
+            self._data(event)  # type: ignore[arg-type]
         elif isinstance(event, EndReceived):
             state = self.states.get(event.channel)
             if state is not None:

@@ -107,7 +107,7 @@ def prepare(
     ident = command_id if command_id is not None else conversation.new_id()
     if command_id is not None and not _ID.fullmatch(command_id):
         raise UsageError(f"{command_id[:80]!a} is no id for a command: 1 to 64 letters, digits, '.', '_' or '-'")
-    message = Open(
+    message = Open.of(
         request="exec",
         id=ident,
         window=conversation.limits.window,

@@ -96,7 +96,7 @@ class Remote:
     def shut(self, stream: int) -> None:
         """Nobody reads this stream any more: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""
         self._close_relays(stream)
-        if self.driver.forked:
+        if self.driver.forked or self._state.closed:
             return
         with self.driver:
             output = self._state.outputs[stream]
@@ -240,9 +240,9 @@ class RemoteProcess(Remote, Described):
             except BrokenPipeError:
                 pass
         files = {1: self.stdout, 2: self.stderr}
-        for stream, file in files.items():
-            if file is not None and not file.closed and state.outputs[stream].mode is Mode.HOLD:
-                with self.driver:
+        with self.driver:
+            for stream, file in files.items():
+                if file is not None and not file.closed and state.outputs[stream].mode is Mode.HOLD:
                     state.outputs[stream].most = most
                     conversation.set_mode(state, stream, Mode.KEEP)
         done = self.serve(lambda: state.finished, deadline)

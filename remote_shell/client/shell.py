@@ -73,7 +73,7 @@ class ShellCore(Described):
 
     def prepare(self, line: opening.Text, given: Any, timeout: float | None) -> Command:
         """The command, with the next number. All that can be wrong with it is told here, before the core is touched."""
-        message = Command(
+        message = Command.of(
             number=self._number + 1,
             line=opening.system_string(line),
             stdin=given is not None,

@@ -82,12 +82,14 @@ def find_program(name: bytes, cwd: bytes, env: Mapping[bytes, bytes]) -> bytes:
     if b"/" in name:
         return _join(cwd, name)  # the kernel judges it
     path = env.get(b"PATH", DEFAULT_PATH.encode())
-    candidates = [_join(cwd, _join(folder, name)) if folder else _join(cwd, name) for folder in path.split(b":")]
-    for candidate in candidates:
+    folders = path.split(b":")
+    for folder in folders:
+        candidate = b"%b/%b" % (folder, name) if folder.startswith(b"/") else _join(cwd, _join(folder, name))
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     _check_directory(cwd)
-    for candidate in candidates:
+    for folder in folders:
+        candidate = _join(cwd, _join(folder, name))
         if os.path.lexists(candidate):
             raise _not_executable(name, candidate)
     text = f"{show(name)}: command not found in PATH={show(path)}; give its full path, or set PATH"
@@ -100,7 +102,7 @@ def show(data: bytes) -> str:
 
 
 def _join(folder: bytes, name: bytes) -> bytes:
-    return name if name.startswith(b"/") else folder + b"/" + name
+    return name if name.startswith(b"/") or not folder else folder + b"/" + name
 
 
 def _refuse_nonsense(argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, bytes]) -> None:

@@ -21,14 +21,24 @@ Verdict = Literal["new", "again", "id_conflict", "id_burnt"]
 class Claim:
     """What is known of one id."""
 
-    __slots__ = ("_waiting", "burnt", "ended_at", "exit", "request")
+    __slots__ = ("_asked", "_hash", "_waiting", "ended_at", "exit")
 
-    def __init__(self, request: bytes, *, burnt: bool = False) -> None:
-        self.request = request  # SHA-256 of what was asked for
-        self.burnt = burnt
+    def __init__(self, asked: Open | None) -> None:
+        """`asked` is None for an id that was burnt."""
+        self._asked = asked
+        self._hash = b""  # SHA-256 of what was asked for, once it ended: the request itself may be large
         self.exit: Exit | None = None
         self.ended_at = 0.0
         self._waiting: list[Callable[[Exit], None]] = []
+
+    @property
+    def burnt(self) -> bool:
+        """It will never run."""
+        return self._asked is None and not self._hash
+
+    def is_for(self, message: Open) -> bool:
+        """Whether this is what was asked for."""
+        return request_hash(message) == (self._hash if self._asked is None else request_hash(self._asked))
 
     def when_ended(self, tell: Callable[[Exit], None]) -> None:
         """Call `tell` with the end, now or then."""
@@ -40,6 +50,8 @@ class Claim:
     def end(self, how: Exit, now: float) -> None:
         """The command ended, for the first and only time."""
         self.exit, self.ended_at = how, now
+        if self._asked is not None:
+            self._hash, self._asked = request_hash(self._asked), None
         waiting, self._waiting = self._waiting, []
         for tell in waiting:
             tell(how)
@@ -62,15 +74,14 @@ class Claims:
 
     def claim(self, principal: str, message: Open, now: float) -> tuple[Verdict, Claim]:
         """Claim an id before its command starts."""
-        request = request_hash(message)
         known = self._claims.get((principal, message.id))
         if known is None:
-            made = self._claims[principal, message.id] = Claim(request)
+            made = self._claims[principal, message.id] = Claim(message)
             self._forget(now)
             return "new", made
         if known.burnt:
             return "id_burnt", known
-        return ("again" if known.request == request else "id_conflict"), known
+        return ("again" if known.is_for(message) else "id_conflict"), known
 
     def release(self, principal: str, ident: str) -> None:
         """Nothing was started under this id: it may be tried again."""
@@ -80,7 +91,7 @@ class Claims:
         """What is known of an id. None: nothing, and from now on it will never run."""
         known = self._claims.get((principal, ident))
         if known is None:
-            self._claims[principal, ident] = Claim(b"", burnt=True)
+            self._claims[principal, ident] = Claim(None)
             self._forget(now)
             return None
         return None if known.burnt else known

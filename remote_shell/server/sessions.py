@@ -33,7 +33,7 @@ from remote_shell.wire.events import (
     Writable,
 )
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Close, Hello, Message, Open, Rejected
+from remote_shell.wire.messages import CLOSE, Hello, Message, Open, Rejected
 from remote_shell.wire.session import Session
 
 log = logging.getLogger("remote_shell.server")
@@ -78,7 +78,7 @@ class Channel:
 
     def finish(self) -> None:
         """Everything was said."""
-        self._session.core.send_message(self._ident, Close())
+        self._session.core.send_message(self._ident, CLOSE)
         self._session.forget(self._ident)
         self._session.flush()  # what somebody waits for: a turn of the loop earlier
 

@@ -16,8 +16,20 @@ class Attachment:
     """The state of one connection after login."""
 
     __slots__ = (
-        *("ack_bytes", "ack_due", "decoder", "disconnect", "emitted", "ended", "heard_at", "limits", "peer"),
+        *(
+            "ack_bytes",
+            "ack_due",
+            "data_max",
+            "decoder",
+            "disconnect",
+            "emitted",
+            "ended",
+            "heard_at",
+            "limits",
+            "peer",
+        ),
         *("ping_due", "ping_sent_at", "pong_due", "unacked_bytes", "unacked_frames"),
+        *("kept_bytes_max", "kept_frames_max"),
     )
 
     def __init__(self, decoder: FrameDecoder, peer: Hello, limits: Limits, emitted: int, now: float) -> None:
@@ -29,6 +41,9 @@ class Attachment:
         self.disconnect: Disconnect | None = None
         # an acknowledgement wakes the peer: as seldom as keeps it from waiting for one
         self.ack_bytes = min(limits.ack_bytes, limits.unacked_bytes_max // 4, peer.unacked_bytes_max // 4)
+        self.kept_bytes_max = min(limits.unacked_bytes_max, peer.unacked_bytes_max)  # no new frame is numbered above
+        self.kept_frames_max = min(limits.unacked_frames_max, peer.unacked_frames_max)
+        self.data_max = min(limits.data_frame_max, peer.frame_max)
         self.ack_due = False
         self.pong_due = False
         self.ping_due = False

@@ -27,6 +27,8 @@ class State(Enum):
     REFUSED = "refused"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and each frame looks its state up
+
 
 Table = dict[tuple[State, str], State]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic_core import ValidationError, core_schema, from_json
 
@@ -54,6 +54,11 @@ class Message(Model):
     def encode(self) -> bytes:
         """The JSON, tag first, without the fields that are unset."""
         return self.to_json()
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """As `Model.of`."""
+        return super().of(type=cls.name, **values)
 
 
 class Boxed(Model):
@@ -274,6 +279,14 @@ class Close(Message):
     name = "close"
     type: Literal["close"] = "close"
 
+    def encode(self) -> bytes:
+        """Always the same, and so written once."""
+        return _CLOSE_JSON
+
+
+_CLOSE_JSON = b'{"type":"close"}'
+CLOSE = Close.of()
+
 
 class Window(Message):
     """Credit for more data, and how large the window now is."""
@@ -357,6 +370,8 @@ def decode(payload: bytes, allowed: Iterable[str] | None = None) -> Message:
 
     Raises RemoteProtocolError: `bad_json`, `unknown_message`, `bad_message`, `unexpected_message`.
     """
+    if payload == _CLOSE_JSON and (allowed is None or "close" in allowed):
+        return CLOSE
     try:
         value = from_json(payload, allow_inf_nan=False)
     except ValueError as error:  # bad UTF-8 and nesting beyond the reader's bound (200) land here too

@@ -66,6 +66,16 @@ class Model:
         return made
 
     @classmethod
+    def of(cls, **values: Any) -> Self:
+        """From values of our own making, which are not looked at again: for what each command sends.
+
+        What is not given is its default, and is left out of the JSON.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(values)
+        return made
+
+    @classmethod
     def fields(cls) -> dict[str, Field]:
         """The fields, in the order in which they are declared."""
         own = cls.__dict__.get("_fields")
@@ -112,10 +122,13 @@ class Model:
         raise AttributeError(f"{type(self).__name__} is frozen: {name}")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+        return isinstance(other, Model) and type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        return hash(to_json(self._values(), fallback=_inside))
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.fields()}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"

@@ -16,24 +16,21 @@ from remote_shell.errors import RemoteProtocolError
 class ReplayBuffer:
     """Frames between `acknowledged` and `sent`."""
 
-    __slots__ = ("_frames", "acknowledged", "size")
+    __slots__ = ("_frames", "acknowledged", "sent", "size")
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
+        self.sent = 0  # how many frames of the session were numbered so far
         self.acknowledged = 0
         self.size = 0
 
-    @property
-    def sent(self) -> int:
-        """How many frames of the session were numbered so far."""
-        return self.acknowledged + len(self._frames)
-
     def __len__(self) -> int:
-        return len(self._frames)
+        return self.sent - self.acknowledged
 
     def append(self, frame: bytes) -> None:
         """Number a frame."""
         self._frames.append(frame)
+        self.sent += 1
         self.size += len(frame)
 
     def acknowledge(self, count: int) -> None:

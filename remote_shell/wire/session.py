@@ -30,6 +30,7 @@ from remote_shell.wire.events import (
 )
 from remote_shell.wire.frames import CHANNEL_MAX, CONTROL, Frame, FrameDecoder
 from remote_shell.wire.messages import (
+    CLOSE,
     Ack,
     Close,
     Disconnect,
@@ -45,10 +46,12 @@ from remote_shell.wire.messages import (
 )
 from remote_shell.wire.replay import ReplayBuffer
 
-AFTER_LOGIN = ("ack", "ping", "pong", "disconnect")  # channel 0
-ON_CHANNELS = (
-    *("open", "opened", "rejected", "exit", "eof", "close", "window", "signal", "resize"),
-    *("command", "input_end", "done", "report"),
+AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
+ON_CHANNELS = frozenset(
+    (
+        *("open", "opened", "rejected", "exit", "eof", "close", "window", "signal", "resize"),
+        *("command", "input_end", "done", "report"),
+    )
 )
 
 
@@ -297,16 +300,16 @@ class Session:
         if self._resend:
             link.emitted += 1
             return self._resend.popleft()
-        if (
-            self._replay.size >= min(self.limits.unacked_bytes_max, link.peer.unacked_bytes_max)
-            or len(self._replay) >= min(self.limits.unacked_frames_max, link.peer.unacked_frames_max)
-        ):  # fmt: skip
+        if not (self._express or self._opens or self._ready):
+            return None
+        replay = self._replay
+        if replay.size >= link.kept_bytes_max or len(replay) >= link.kept_frames_max:
             return None
         frame = self._express_frame() if self._express else None
         if frame is None:
             frame = self._ordered_frame(link)
         if frame is not None:
-            self._replay.append(frame)
+            replay.append(frame)
             link.emitted += 1
         return frame
 
@@ -346,7 +349,7 @@ class Session:
             growth = max(0, min(receive.window, room))
             self._grown += growth
         credit = receive.give_back(self._now, growth)
-        return Window(credit=credit, window=receive.window).encode()
+        return Window.of(credit=credit, window=receive.window).encode()
 
     def _ordered_frame(self, link: Attachment) -> bytes | None:
         while self._opens or self._ready:
@@ -355,19 +358,21 @@ class Session:
             if channel is None or not channel.ready:
                 self._waiting.discard(ident)
                 continue
-            stream, payload = channel.take_ordered(min(self.limits.data_frame_max, link.peer.frame_max))
+            stream, payload = channel.take_ordered(link.data_max)
             if channel.ready:
                 self._ready.append(ident)
             else:
                 self._waiting.discard(ident)
-            if stream < 0:
-                self._wake(channel)  # express frames that waited for the channel's own `open`
             if channel.was_full and channel.queued * 2 < self.limits.queue_max:
                 channel.was_full = False
                 self._events.append(Writable(ident))
-            frame = frames.encode(CONTROL if stream < 0 else stream, ident, payload)
-            self._forget_closed(channel)
-            return frame
+            if stream >= 0:
+                return frames.encode(stream, ident, payload)
+            if channel.has_express:
+                self._wake(channel)  # express frames that waited for the channel's own `open`
+            if channel.outgoing.closed:
+                self._forget_closed(channel)
+            return frames.encode(CONTROL, ident, payload)
         return None
 
     # --- receiving
@@ -441,7 +446,7 @@ class Session:
         if full:
             detail = f"{self.limits.channels_max} commands are open in this session"
             self.send_message(ident, Rejected(code="too_many_channels", detail=detail))
-            self.send_message(ident, Close())
+            self.send_message(ident, CLOSE)
             return None
         return ChannelOpened(ident, message)
 
@@ -450,7 +455,7 @@ class Session:
         if channel.was_full:
             channel.was_full = False
         if self.role is Role.CLIENT and not channel.outgoing.closed:
-            channel.put_message("close", Close().encode())  # a client has nothing to add after the server's end
+            channel.put_message("close", CLOSE.encode())  # a client has nothing to add after the server's end
         self._wake(channel)
         self._forget_closed(channel)
         return ChannelClosed(channel.ident)

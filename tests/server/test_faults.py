@@ -18,10 +18,10 @@ def test_a_fault_of_ours_ends_the_session_and_is_logged(tmp_path: Path) -> None:
         textwrap.dedent("""
             import remote_shell.server.claims as claims
 
-            def fail(message):
+            def fail(self, principal, message, now):
                 raise ZeroDivisionError("on purpose")
 
-            claims.request_hash = fail
+            claims.Claims.claim = fail
         """)
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path(remote_shell.__file__).parent.parent}"}

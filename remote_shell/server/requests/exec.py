@@ -109,7 +109,7 @@ class Exec:
         )
         self._started_at = context.loop.time()
         channel.send(
-            Opened(
+            Opened.of(
                 pid=self._process.pid, cwd=to_system(os.path.normpath(cwd)), started_at_ms=time.time_ns() // 1_000_000
             )
         )
@@ -172,18 +172,18 @@ class Exec:
         self._exited = True
         if self._timer is not None:
             self._timer.cancel()
-        how = Exit(
+        how = Exit.of(
             status=exit.status,
             signal=exit.signal,
             timed_out=self._timed_out,
             duration_us=int((self._loop.time() - self._started_at) * 1_000_000),
         )
         self._channel.send(how)
-        self._claim.end(how, self._loop.time())
         if not self._streams or self._unwanted:
             self._end()
         elif self._timed_out:  # its tree is being killed; who got away must not keep the channel open
             self._timer = self._loop.call_later(self._grace, self._end)
+        self._claim.end(how, self._loop.time())  # last: somebody waits for the rest
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its stdin."""

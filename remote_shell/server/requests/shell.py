@@ -193,7 +193,7 @@ class Shell:
         self._done = max(self._done, done.number)
         self._waiting.pop(done.number, None)
         self._channel.send(
-            Done(
+            Done.of(
                 number=done.number,
                 status=done.status,
                 signal=done.signal,
