@@ -49,6 +49,14 @@ def test_json_and_back() -> None:
     assert brought == made and isinstance(brought.inner, Inner)
 
 
+def test_of_our_own_making() -> None:
+    """Not validated, defaults left out of the JSON, and yet the same."""
+    made = Outer.of(kind="b", inner=None)
+    assert made.to_json() == b'{"kind":"b"}'
+    assert made == Outer(kind="b") and hash(made) == hash(Outer(kind="b")) and repr(made) == repr(Outer(kind="b"))
+    assert Outer.from_value({"kind": "b"}) == made and made.number == 3
+
+
 @pytest.mark.parametrize(
     "value",
     [
