@@ -131,7 +131,7 @@ class Model:
         return {name: getattr(self, name) for name in self.fields()}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"
 
 
 def _inside(value: object) -> dict[str, Any]:
