@@ -48,7 +48,7 @@ class InputPipe:
                 taken = os.write(self.fd, data)
             except BlockingIOError:
                 pass
-            except BrokenPipeError:
+            except OSError:  # EPIPE; EIO of a terminal that was hung up
                 self.close()
                 taken = size
         if taken < size:
@@ -75,9 +75,7 @@ class InputPipe:
         """Close at once; what is queued is thrown away and credited."""
         if self.fd < 0:
             return
-        if self._watched:
-            self._poller.drop(self.fd)
-            self._watched = False
+        self._unwatch()
         os.close(self.fd)
         self.fd = -1
         lost = sum(map(len, self._queue))
@@ -91,7 +89,7 @@ class InputPipe:
             taken = os.writev(self.fd, list(islice(queue, self._limits.stdin_parts_max)))
         except BlockingIOError:
             return
-        except BrokenPipeError:
+        except OSError:
             self.close()
             return
         left = taken
@@ -105,11 +103,15 @@ class InputPipe:
             if self._closing:
                 self.close()
             else:
-                self._poller.drop(self.fd)
-                self._watched = False
+                self._unwatch()
         self._credit(taken)
 
     def _watch(self) -> None:
         if not self._watched:
             self._poller.add(self.fd, poller.WRITE, self._writable)
             self._watched = True
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._poller.drop(self.fd)
+            self._watched = False

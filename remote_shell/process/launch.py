@@ -38,25 +38,30 @@ def spawn(
     stdout: int,
     stderr: int,
     pass_fds: Sequence[int] = (),
+    wrapper: Sequence[bytes] = (),
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start `argv` in its own session; returns it and a pidfd on it. The caller's descriptors stay the caller's.
 
+    `wrapper` is a command that makes the session itself and then becomes the program: setsid(1) for a controlling terminal.
     CommandNotFoundError, CommandNotExecutableError, WorkingDirectoryError, or CommandRefusedError.
     """
     _refuse_nonsense(argv, cwd, env)
     program = find_program(argv[0], cwd, env)
+    if wrapper:
+        _check_program(argv[0], program, cwd)  # who starts the wrapper hears nothing of what it can't start
+        argv = [*wrapper, program, *argv[1:]]
     try:
         with children.starting:
             process = subprocess.Popen(
                 argv,
-                executable=program,
+                executable=argv[0] if wrapper else program,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 cwd=cwd,
                 env=env,
                 pass_fds=pass_fds,
-                start_new_session=True,
+                start_new_session=not wrapper,  # setsid(1) forks if it is a leader already
             )
             children.note(process.pid)
     except OSError as error:
@@ -118,6 +123,16 @@ def _refuse_nonsense(argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, byte
             raise CommandRefusedError(
                 f"the variable {show(key)!r} can't be set: a name is not empty, without = and NUL"
             )
+
+
+def _check_program(name: bytes, program: bytes, cwd: bytes) -> None:
+    """Raise what the kernel would say of a program that can't be started, as far as can be seen before."""
+    _check_directory(cwd)
+    if not os.path.lexists(program):
+        text = f"{show(name)}: no such file on the server; check the path"
+        raise CommandNotFoundError(text, os.fsdecode(name))
+    if not os.path.isfile(program) or not os.access(program, os.X_OK):
+        raise _not_executable(name, program)
 
 
 def _check_directory(cwd: bytes) -> None:

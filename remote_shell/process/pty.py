@@ -1,0 +1,366 @@
+"""A command on a pseudo-terminal: its terminal opened, sized, watched, hung up; for the rest it is a `PipeProcess`.
+
+The kernel does what a terminal does (echo, erasing, ^C, ^Z, flow control), and we pass bytes. In *line mode* the other side edits
+lines itself, as with telnet's LINEMODE (RFC 1184): EXTPROC makes the kernel leave input alone, and packet mode (ioctl_tty(2), TIOCPKT)
+tells of each change of the terminal's mode before the output that follows it.
+
+Must never guess a mode from output, nor keep a terminal longer than its session leader: survivors get SIGHUP, as under sshd. setsid(1)
+gives the child its controlling terminal: a `preexec_fn` would lose vfork, and posix_spawn(3) knows no directory. Neighbours: `pipes` has
+the process, `launch` starts it, `shell` uses one for bash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import select
+import struct
+import termios
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from remote_shell.errors import CommandError
+from remote_shell.limits import Limits
+from remote_shell.process import launch
+from remote_shell.process.base import STDOUT, Sink
+from remote_shell.process.environment import COMMAND_ID
+from remote_shell.process.input import InputPipe
+from remote_shell.process.output import OutputPipe
+from remote_shell.process.pipes import PipeProcess
+from remote_shell.process.poller import Poller
+
+Mode = Literal["cooked", "no_echo", "raw"]
+
+_EXTPROC = 0x10000  # termios(3): "external processing"; not in Python's module
+_IUTF8 = 0x4000  # termios(3): erasing takes a whole character away
+_TIOCPKT = 0x5420
+_LFLAG, _CC = 3, 6  # in what tcgetattr returns
+_SETSID = (b"/usr/bin/setsid", b"-c")  # util-linux, essential on Debian
+# What a terminal can hold back when a command's end is seen: 64 KiB in tty_buffer.c, 4 KiB in n_tty.c, and as much again to be sure.
+_HELD_MAX = 160 * 1024
+
+
+class Size(NamedTuple):
+    """A window's size in characters."""
+
+    rows: int
+    columns: int
+
+
+class PtyProcess(PipeProcess):
+    """A running command whose descriptors 0, 1 and 2 are a terminal. Everything comes as stream 1."""
+
+    __slots__ = ("_master", "slave_path")
+
+    _master: int
+    slave_path: bytes
+
+    @classmethod
+    def start_on_terminal(
+        cls,
+        argv: Sequence[bytes],
+        *,
+        cwd: bytes,
+        env: Mapping[bytes, bytes],
+        command_id: str | None,
+        sink: Sink,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        size: Size,
+        on_mode: Callable[[Mode], None] | None = None,
+        wrapped: Callable[[int], tuple[Sequence[bytes], Sequence[int], int]] | None = None,
+    ) -> PtyProcess:
+        """Start `argv` on a terminal of its own; for the rest as `PipeProcess.start`, with the same errors.
+
+        `on_mode` asks for line mode: it is told the first mode within this call, and each change before the output that
+        follows it. `wrapped` is for `shell`: given the terminal's descriptor, it returns words before `argv`, descriptors to inherit,
+        and the program's stderr.
+        """
+        if command_id is not None:
+            env = {**env, COMMAND_ID: os.fsencode(command_id)}
+        try:
+            master, slave = os.openpty()
+        except OSError as error:
+            raise launch.no_resources(error) from error
+        try:
+            path = os.fsencode(os.ttyname(slave))
+            _prepare(master, size, line_mode=on_mode is not None)
+            words, pass_fds, stderr = wrapped(slave) if wrapped is not None else ((), (), slave)
+            popen, pidfd = launch.spawn(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=slave,
+                stdout=slave,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                wrapper=(*_SETSID, *words),
+            )
+        except CommandError:
+            os.close(master)
+            raise
+        except OSError as error:
+            os.close(master)
+            raise launch.no_resources(error) from error
+        finally:
+            os.close(slave)
+        process = cls(popen, pidfd, command_id, sink, loop, limits)
+        process.slave_path = path
+        try:
+            process._watch_terminal(master, on_mode)
+        except OSError as error:
+            launch.abandon(popen)
+            process.close()
+            os.close(pidfd)
+            os.close(master)
+            raise launch.no_resources(error) from error
+        return process
+
+    def _watch_terminal(self, master: int, on_mode: Callable[[Mode], None] | None) -> None:
+        """Two descriptors, since each end of it is closed by itself: the terminal is hung up when both are."""
+        poll, limits = self._poller, self._limits
+        self._master = master
+        writer = os.dup(master)
+        try:
+            self.stdin = PtyInput(writer, poll, self._credit, limits)
+        except OSError:
+            os.close(writer)
+            raise
+        self._outputs = (PtyOutput(STDOUT, master, poll, self._sink, self._pipe_changed, limits, on_mode),)
+        poll.add(self._pidfd, select.EPOLLIN, self._look)
+
+    @property
+    def _terminal(self) -> PtyOutput:
+        output = self._outputs[0]
+        assert isinstance(output, PtyOutput), "a terminal has one stream"
+        return output
+
+    @property
+    def mode(self) -> Mode:
+        """What the terminal is set to now; "raw" after its end, when nobody edits anything any more."""
+        return self._terminal.mode()
+
+    def resize(self, size: Size) -> None:
+        """The window has another size: whoever is in the foreground gets SIGWINCH."""
+        if self._terminal.fd >= 0:
+            _set_size(self._terminal.fd, size)
+
+    def foreground(self) -> int | None:
+        """The foreground process group, which ^C would reach, or None."""
+        if self._terminal.fd < 0:
+            return None
+        try:
+            group = os.tcgetpgrp(self._terminal.fd)
+        except OSError:
+            return None
+        return group if group > 0 else None
+
+    def write_line(self, text: bytes) -> None:
+        """A whole line, edited elsewhere, as input; in line mode only. Without an echo."""
+        assert isinstance(self.stdin, PtyInput), "a terminal has input"
+        self._terminal.set_external(True)
+        self.stdin.write(text)
+
+    def end_line(self) -> None:
+        """VEOF (^D) in line mode: what reads gets an end of file."""
+        self._terminal.set_external(False)  # in external processing no character means anything
+        if self.stdin is not None:
+            self.stdin.write(self._terminal.character(termios.VEOF))
+
+    def unread(self) -> bytes:
+        """Take back the input that nobody has read. Only while the program is known not to read: see `shell`."""
+        try:
+            slave = os.open(self.slave_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        found = b""
+        try:
+            self._terminal.set_external(True)  # also what is no whole line
+            while len(found) < _HELD_MAX and (data := os.read(slave, 65536)):
+                found += data
+        except OSError:  # EAGAIN: no more; EIO: hung up
+            pass
+        finally:
+            os.close(slave)
+        return found
+
+
+class PtyInput(InputPipe):
+    """The terminal's input. Its end is a character, not a closed descriptor."""
+
+    __slots__ = ("_end_due",)
+
+    def __init__(self, fd: int, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:
+        super().__init__(fd, poll, credit, limits)
+        self._end_due = False
+
+    def close_when_written(self) -> None:
+        """VEOF (^D) after what is queued, twice: the first ends a line that was begun. A program in raw mode hears of no end."""
+        self._end_due = True
+        self._write_end()
+
+    def _writable(self) -> None:
+        if self._queue:
+            super()._writable()
+        self._write_end()
+
+    def _write_end(self) -> None:
+        if not self._end_due or self._queue or self.fd < 0:
+            return
+        try:
+            if _mode_of(self.fd) != "raw":
+                os.write(self.fd, _character(self.fd, termios.VEOF) * 2)
+        except BlockingIOError:
+            self._watch()
+            return
+        except OSError:  # hung up
+            self.close()
+            return
+        self._end_due = False
+        self._unwatch()
+
+
+class PtyOutput(OutputPipe):
+    """The terminal's output, in packet mode where modes are told."""
+
+    __slots__ = ("_mode", "_on_mode")
+
+    def __init__(
+        self,
+        stream: int,
+        fd: int,
+        poll: Poller,
+        sink: Sink,
+        changed: Callable[[], None],
+        limits: Limits,
+        on_mode: Callable[[Mode], None] | None,
+    ) -> None:
+        super().__init__(stream, fd, poll, sink, changed, limits)
+        self._on_mode = on_mode
+        self._mode: Mode | None = None
+        if on_mode is not None:
+            self._look_at_mode()
+
+    def mode(self) -> Mode:
+        """As the terminal is set now; a change that was not told yet is told."""
+        if self._on_mode is not None:
+            self._look_at_mode()
+            assert self._mode is not None, "looked at"
+            return self._mode
+        return _mode_of(self.fd) if self.fd >= 0 else "raw"
+
+    def set_external(self, on: bool) -> None:
+        """Switch EXTPROC on or off."""
+        if self.fd >= 0:
+            _set_external(self.fd, on)
+
+    def character(self, index: int) -> bytes:
+        """One of the terminal's special characters."""
+        return _character(self.fd, index) if self.fd >= 0 else b""
+
+    def settle(self) -> None:
+        """Pass on what the terminal holds. A read of its master first moves all that was written (n_tty_read), so EAGAIN means none.
+
+        A terminal's FIONREAD does not count what is on its way, so it is not asked. What a background job goes on writing meanwhile
+        is bounded by what a terminal can hold.
+        """
+        self._pass_on(_HELD_MAX)
+
+    def _pass_on(self, budget: int) -> None:
+        while budget > 0 and self.fd >= 0:
+            if self.paused:
+                self.due = budget if self._has_more() else 0
+                return
+            data = self._read(self._size)
+            if not data:
+                break
+            budget -= len(data)
+            self.sink.on_output(self.stream, data)
+        self.due = 0
+
+    def _readable(self) -> None:
+        if self.due:
+            self._pass_on(self.due)
+            if not self.due:
+                self._changed()
+            return
+        data = self._read(self._size)
+        if data:
+            self.sink.on_output(self.stream, data)
+        elif data is not None:
+            self._changed()
+
+    def _has_more(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _read(self, size: int) -> bytes | None:
+        """As `OutputPipe._read`; EIO is the end: nobody has the other side open."""
+        while True:
+            try:
+                data = os.read(self.fd, size)
+            except BlockingIOError:
+                return None
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                self.sink.on_output_end(self.stream)
+                return data
+            if self._on_mode is None:
+                return data
+            if data[0]:  # TIOCPKT_IOCTL and its like: one byte of flags
+                self._look_at_mode()
+            elif len(data) > 1:
+                if self._mode == "raw":  # without EXTPROC no packet tells of the next change
+                    self._look_at_mode()
+                return data[1:]
+
+    def _grow(self) -> None:
+        """A terminal's buffers are the kernel's own."""
+
+    def _look_at_mode(self) -> None:
+        mode = _mode_of(self.fd) if self.fd >= 0 else "raw"
+        if self.fd >= 0:
+            # In raw mode the kernel has to see ^C; in the others `stty sane` may have switched EXTPROC off.
+            _set_external(self.fd, mode != "raw")
+        if mode != self._mode:
+            self._mode = mode
+            if self._on_mode is not None:
+                self._on_mode(mode)
+
+
+def _prepare(master: int, size: Size, *, line_mode: bool) -> None:
+    _set_size(master, size)
+    attributes = termios.tcgetattr(master)
+    attributes[0] |= _IUTF8
+    if line_mode:
+        attributes[_LFLAG] |= _EXTPROC
+        fcntl.ioctl(master, _TIOCPKT, struct.pack("i", 1))
+    termios.tcsetattr(master, termios.TCSANOW, attributes)
+
+
+def _set_size(fd: int, size: Size) -> None:
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+
+def _set_external(fd: int, on: bool) -> None:
+    attributes = termios.tcgetattr(fd)
+    if bool(attributes[_LFLAG] & _EXTPROC) != on:
+        attributes[_LFLAG] ^= _EXTPROC
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+
+def _mode_of(fd: int) -> Mode:
+    """termios(3): ICANON, ECHO."""
+    flags = termios.tcgetattr(fd)[_LFLAG]
+    if not flags & termios.ICANON:
+        return "raw"
+    return "cooked" if flags & termios.ECHO else "no_echo"
+
+
+def _character(fd: int, index: int) -> bytes:
+    character: bytes = termios.tcgetattr(fd)[_CC][index]
+    return character

@@ -1,0 +1,255 @@
+"""Commands on real pseudo-terminals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from remote_shell.errors import (
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    WorkingDirectoryError,
+)
+from remote_shell.process.base import Exit
+from remote_shell.process.pty import Mode, PtyProcess, Size
+from tests.process.recorder import ENV, FAST, Recorder, eventually, is_alive
+
+TERMINAL = {**ENV, b"TERM": b"xterm"}
+
+
+def start(
+    line: str, sink: Recorder | None = None, *, on_mode: Callable[[Mode], None] | None = None, **options: Any
+) -> tuple[PtyProcess, Recorder]:
+    sink = sink or Recorder()
+    options.setdefault("argv", [b"sh", b"-c", line.encode()])
+    process = PtyProcess.start_on_terminal(
+        cwd=b"/",
+        env=TERMINAL,
+        command_id=None,
+        sink=sink,
+        loop=asyncio.get_running_loop(),
+        limits=FAST,
+        size=Size(24, 80),
+        on_mode=on_mode,
+        **options,
+    )
+    return process, sink
+
+
+async def ended(process: PtyProcess, sink: Recorder) -> Exit:
+    exit = await sink.exited()
+    process.close()
+    return exit
+
+
+async def test_a_terminal_on_all_three_descriptors() -> None:
+    process, sink = start(
+        "tty; test -t 0 -a -t 1 -a -t 2 && stty size; echo err >&2; ls -l /proc/self/fd | wc -l; exit 7"
+    )
+    assert await ended(process, sink) == Exit(7, None)
+    name = process.slave_path.decode()
+    assert sink.out.decode().split("\r\n") == [name, "24 80", "err", "5", ""]  # 0, 1, 2, the listing's own, "total"
+
+
+async def test_it_is_the_controlling_terminal() -> None:
+    process, sink = start("ps -o tty=,pid=,sid=,tpgid= -p $$; echo x >/dev/tty")
+    assert await ended(process, sink) == Exit(0, None)
+    first, second = sink.out.decode().splitlines()
+    tty, pid, sid, group = first.split()
+    assert tty == process.slave_path.decode().removeprefix("/dev/") and pid == sid == group == str(process.pid)
+    assert second == "x"
+
+
+async def test_every_byte_passes_both_ways() -> None:
+    """8-bit clean once the program asks for it: 256 values in, 256 values out."""
+    process, sink = start("stty raw -echo; echo ready; head -c 512 | od -An -v -tx1 -w1 | tr -d ' \\r\\n'")
+    await sink.until(lambda: b"ready" in sink.out)
+    process.write_stdin(bytes(range(256)) * 2)
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out.partition(b"ready")[2].strip() == (bytes(range(256)) * 2).hex().encode()
+
+
+async def test_the_kernel_echoes_edits_and_signals() -> None:
+    process, sink = start("read line; echo got:$line; exec sleep 1000")
+    process.write_stdin(b"abX\x7fc\n")
+    await sink.until(lambda: b"got:" in sink.out)
+    assert sink.out == b"abX\b \bc\r\ngot:abc\r\n"
+    process.write_stdin(b"\x03")
+    assert await ended(process, sink) == Exit(None, "SIGINT")
+    assert sink.out.endswith(b"^C")
+
+
+async def test_the_end_of_stdin_is_read_as_an_end_of_file() -> None:
+    process, sink = start("stty -echo; cat; echo end")
+    process.write_stdin(b"a line\nand a part")
+    process.close_stdin()
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out.replace(b"^D\b\b", b"").endswith(b"a line\r\nand a partend\r\n")
+
+
+async def test_the_window_changes() -> None:
+    process, sink = start("trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.01; done")
+    await sink.until(lambda: b"ready" in sink.out)
+    process.resize(Size(50, 132))
+    assert await ended(process, sink) == Exit(0, None)
+    assert b"50 132" in sink.out
+
+
+async def test_what_it_wrote_last_comes_before_its_end() -> None:
+    """A megabyte and the exit at once: none of it is lost, however the kernel moves it."""
+    for _ in range(5):
+        process, sink = start("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last")
+        assert await ended(process, sink) == Exit(0, None)
+        assert len(sink.out) == 1_000_000 + 2 + 6 and sink.out.endswith(b"last\r\n")
+        assert sink.log[-1] == "exit" or "exit" in sink.log[-2:]
+
+
+async def test_survivors_hear_of_the_hang_up() -> None:
+    process, sink = start("trap : HUP; sh -c 'echo $$; exec sleep 1000' & wait $!; wait")
+    await sink.until(lambda: b"\n" in sink.out)
+    survivor = int(sink.out)
+    os.kill(process.pid, signal.SIGKILL)
+    assert await ended(process, sink) == Exit(None, "SIGKILL")
+    await eventually(lambda: not is_alive(survivor))
+
+
+async def test_paused_output_stops_it_and_loses_nothing() -> None:
+    process, sink = start("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done")
+    process.pause_output()
+    await asyncio.sleep(0)
+    await eventually(lambda: os.path.exists(f"/proc/{process.pid}"))
+    assert sink.exit is None
+    process.resume_output()
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out.split() == [b"%d" % i for i in range(20000)]
+
+
+async def test_a_pause_in_the_middle_of_the_end_delays_it() -> None:
+    sink = Recorder()
+    process, _ = start("head -c 300000 /dev/zero | tr '\\0' x", sink)
+
+    def once() -> None:
+        if len(sink.out) > 1000:
+            sink.when_output = lambda: None
+            process.pause_output()
+            asyncio.get_running_loop().call_later(0.05, process.resume_output)
+
+    sink.when_output = once
+    await sink.exited()
+    assert len(sink.out) == 300_000
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        ([b"no-such-program"], CommandNotFoundError),
+        ([b"/no/such/program"], CommandNotFoundError),
+        ([b"/etc/passwd"], CommandNotExecutableError),
+        ([b"/"], CommandNotExecutableError),
+    ],
+)
+async def test_what_can_not_be_started_is_said_at_once(argv: list[bytes], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        start("", argv=argv)
+
+
+async def test_a_missing_directory_is_named() -> None:
+    with pytest.raises(WorkingDirectoryError, match="/no/where"):
+        PtyProcess.start_on_terminal(
+            [b"true"],
+            cwd=b"/no/where",
+            env=TERMINAL,
+            command_id=None,
+            sink=Recorder(),
+            loop=asyncio.get_running_loop(),
+            limits=FAST,
+            size=Size(24, 80),
+        )
+
+
+async def test_a_kill_ends_the_tree() -> None:
+    process, sink = start("sleep 1000 & echo $!; trap '' TERM HUP; while :; do sleep 1; done")
+    await sink.until(lambda: b"\n" in sink.out)
+    child = int(sink.out)
+    process.kill(0.05)
+    assert await ended(process, sink) == Exit(None, "SIGKILL")
+    await eventually(lambda: not is_alive(child))
+
+
+# --- line mode
+
+
+async def test_modes_are_told_before_the_output_that_follows_them() -> None:
+    sink = Recorder()
+    line = "echo one; stty -echo; echo two; stty echo; echo three; stty raw; echo four; stty -raw; echo five"
+    process, _ = start(line, sink, on_mode=lambda mode: sink.log.append(f"{mode} {sink.out.split()[-1:]}"))
+    assert await ended(process, sink) == Exit(0, None)
+    told = [entry for entry in sink.log if not entry.startswith(("output", "end", "exit"))]
+    assert told[:3] == ["cooked []", "no_echo [b'one']", "cooked [b'two']"]
+    assert told[3].startswith("raw [b'three'") and told[4].startswith("cooked [b'four'")
+
+
+async def test_a_line_is_edited_elsewhere_and_not_echoed() -> None:
+    process, sink = start('read line; echo "got:$line"', on_mode=lambda mode: None)
+    process.write_line(b"a \x03 b\x7f\n")
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out == b"got:a \x03 b\x7f\r\n"
+
+
+async def test_the_end_of_a_line_mode_input() -> None:
+    process, sink = start("cat; echo end; read x; echo $x", on_mode=lambda mode: None)
+    process.write_line(b"one\n")
+    await sink.until(lambda: b"one" in sink.out)
+    process.end_line()
+    await sink.until(lambda: b"end" in sink.out)
+    process.write_line(b"two\n")
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out.replace(b"^D\b\b", b"") == b"one\r\nend\r\ntwo\r\n"
+
+
+async def test_in_raw_mode_the_kernel_sees_what_is_typed() -> None:
+    modes: list[Mode] = []
+    process, sink = start("stty -icanon; echo ready; exec sleep 1000", on_mode=modes.append)
+    await sink.until(lambda: b"ready" in sink.out)
+    assert modes == ["cooked", "raw"]
+    process.write_stdin(b"x")
+    await sink.until(lambda: sink.out.endswith(b"x"))
+    process.write_stdin(b"\x03")
+    assert await ended(process, sink) == Exit(None, "SIGINT")
+    assert sink.out.endswith(b"x^C"), "echoed as -icanon alone has it"
+
+
+async def test_sane_does_not_end_line_mode() -> None:
+    modes: list[Mode] = []
+    process, sink = start("stty sane; echo ready; read x; stty -echo; echo again; read x", on_mode=modes.append)
+    await sink.until(lambda: b"ready" in sink.out)
+    process.write_line(b"1\n")
+    await sink.until(lambda: b"again" in sink.out)
+    process.write_line(b"2\n")
+    assert await ended(process, sink) == Exit(0, None)
+    assert modes == ["cooked", "no_echo"] and b"1" not in sink.out
+
+
+async def test_what_nobody_read_can_be_taken_back() -> None:
+    process, sink = start("echo ready; exec sleep 1000", on_mode=lambda mode: None)
+    await sink.until(lambda: b"ready" in sink.out)
+    assert process.unread() == b""
+    process.write_line(b"typed\nahead and")
+    assert process.unread() == b"typed\nahead and" and process.unread() == b""
+    process.kill_now()
+    await ended(process, sink)
+    assert process.unread() == b"" and process.mode == "raw" and process.foreground() is None
+
+
+async def test_the_foreground_group() -> None:
+    process, sink = start("echo ready; exec sleep 1000", on_mode=lambda mode: None)
+    await sink.until(lambda: b"ready" in sink.out)
+    assert process.foreground() == process.pid
+    process.kill_now()
+    await ended(process, sink)
