@@ -22,6 +22,7 @@ _WHERE = {
     "Host": "remote_shell.client.blocking",
     "connect_async": "remote_shell.client.async_",
     "AsyncHost": "remote_shell.client.async_",
+    "Pty": "remote_shell.client.opening",
     "CompletedProcess": "remote_shell.client.results",
     "CalledProcessError": "remote_shell.client.results",
     "TimeoutExpired": "remote_shell.client.results",

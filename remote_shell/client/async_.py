@@ -168,12 +168,14 @@ class AsyncHost:
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> CompletedProcess:
         """Run a command to its end; arguments, result and errors as for `Host.run`. Cancelling ends its whole tree."""
+        terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
         mode = TextMode(text, encoding, errors)
         given = mode.encoded(input) if input is not None else memoryview(b"") if stdin == PIPE else None
-        redirect = resolve(DEVNULL if given is not None else stdin, stdout, stderr, Mode.KEEP)
+        redirect = resolve(DEVNULL if given is not None else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
         state, message = opening.prepare(
             args,
             redirect,
@@ -186,6 +188,7 @@ class AsyncHost:
             timeout=timeout,
             command_id=command_id,
             written=given is not None,
+            pty=terminal,
         )
         await self._ready()
         remote = AsyncRemote(self, state)
@@ -212,7 +215,7 @@ class AsyncHost:
 
     async def popen(
         self,
-        args: opening.Args,
+        args: opening.Args | None,
         *,
         stdin: Any = None,
         stdout: Any = None,
@@ -226,9 +229,11 @@ class AsyncHost:
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> AsyncProcess:
         """Start a command; returns when the server says that it runs. Arguments and errors as for `Host.popen`."""
-        redirect = resolve(stdin, stdout, stderr, Mode.HOLD)
+        terminal = opening.Pty.of(pty)
+        redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
         state, message = opening.prepare(
             args,
             redirect,
@@ -241,6 +246,7 @@ class AsyncHost:
             timeout=timeout,
             command_id=command_id,
             written=redirect.stdin_pipe,
+            pty=terminal,
         )
         await self._ready()
         process = AsyncProcess(self, state)

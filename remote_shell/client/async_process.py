@@ -319,6 +319,11 @@ class AsyncProcess(AsyncRemote):
         self._owner.conversation.signal(self._state, signal_name(number))
         self._owner.flush()
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size, in characters."""
+        self._owner.conversation.resize(self._state, rows, columns)
+        self._owner.flush()
+
     def terminate(self) -> None:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)

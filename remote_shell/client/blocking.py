@@ -154,17 +154,20 @@ class Host:
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> CompletedProcess:
         """Run a command to its end, as `subprocess.run`.
 
         With `stdin=None` the command gets our own descriptor 0, read ahead as ssh reads it: a script that reads its own stdin gives
         DEVNULL. `env` is the whole environment, `env_add` adds to the server's base. `shell="account"` gives a line to the account's own
-        shell. `command_id` makes it run at most once. Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
+        shell. `command_id` makes it run at most once. With `pty` it has a terminal, like ours or as given, and all that it writes is stdout.
+        Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
         """
+        terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
         mode = TextMode(text, encoding, errors)
         given = mode.encoded(input) if input is not None else memoryview(b"") if stdin == PIPE else None
-        redirect = resolve(DEVNULL if given is not None else stdin, stdout, stderr, Mode.KEEP)
+        redirect = resolve(DEVNULL if given is not None else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
         state, message = opening.prepare(
             args,
             redirect,
@@ -177,6 +180,7 @@ class Host:
             timeout=timeout,
             command_id=command_id,
             written=given is not None,
+            pty=terminal,
         )
         remote = Remote(self._driver, self._conversation, state, redirect, self._limits)
         try:
@@ -201,7 +205,7 @@ class Host:
 
     def popen(
         self,
-        args: opening.Args,
+        args: opening.Args | None,
         bufsize: int = -1,
         *,
         stdin: Any = None,
@@ -216,12 +220,15 @@ class Host:
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> RemoteProcess:
         """Start a command, as `subprocess.Popen`; returns when the server says that it runs.
 
-        `timeout`: the server ends its tree after so many seconds (`process.result.timed_out`). Raises as Popen does.
+        `timeout`: the server ends its tree after so many seconds (`process.result.timed_out`). With `pty` it has a terminal, and
+        `args=None` is a login shell. Raises as Popen does.
         """
-        redirect = resolve(stdin, stdout, stderr, Mode.HOLD)
+        terminal = opening.Pty.of(pty)
+        redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
         state, message = opening.prepare(
             args,
             redirect,
@@ -234,6 +241,7 @@ class Host:
             timeout=timeout,
             command_id=command_id,
             written=redirect.stdin_pipe,
+            pty=terminal,
         )
         process = RemoteProcess(self._driver, self._conversation, state, redirect, self._limits)
         process.args = args

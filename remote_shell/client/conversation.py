@@ -29,7 +29,20 @@ from remote_shell.wire.events import (
     Writable,
 )
 from remote_shell.wire.frames import STDIN
-from remote_shell.wire.messages import CLOSE, Done, Eof, Exit, Hello, Open, Opened, Rejected, Report, Signal, Welcome
+from remote_shell.wire.messages import (
+    CLOSE,
+    Done,
+    Eof,
+    Exit,
+    Hello,
+    Open,
+    Opened,
+    Rejected,
+    Report,
+    Resize,
+    Signal,
+    Welcome,
+)
 from remote_shell.wire.session import Session
 
 
@@ -173,6 +186,11 @@ class Conversation:
         """Send a signal by name; nothing happens after the end."""
         if not state.ended:
             self.session.send_message(state.channel, Signal(signal=name, command=command))
+
+    def resize(self, state: ProcessState, rows: int, columns: int) -> None:
+        """Its terminal has another size; nothing happens after the end."""
+        if not state.ended:
+            self.session.send_message(state.channel, Resize(rows=rows, columns=columns))
 
     def close(self, state: ProcessState) -> None:
         """We are done with the command: if it runs, the server ends its tree."""

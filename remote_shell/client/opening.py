@@ -9,18 +9,49 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import ProcessState
 from remote_shell.client.redirect import Redirect
 from remote_shell.errors import UsageError
-from remote_shell.wire.messages import INTEGER_MAX, Boxed, Open, to_system
+from remote_shell.wire.messages import INTEGER_MAX, Boxed, Open, Terminal, to_system
 
 Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Args = Text | Sequence[Text]
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 Shell = bool | Literal["account"]
+
+
+class Pty(NamedTuple):
+    """A terminal for a command: its size in characters, and its kind (TERM)."""
+
+    rows: int = 24
+    columns: int = 80
+    term: str = "xterm-256color"
+
+    @classmethod
+    def of(cls, wish: Pty | bool | None) -> Pty | None:
+        """What `pty=` means: True is one like our own, if we have one."""
+        if not isinstance(wish, bool):
+            return wish
+        return cls.here() if wish else None
+
+    @classmethod
+    def here(cls) -> Pty:
+        """Of the kind and size of our own."""
+        columns, rows = (80, 24)
+        for descriptor in (0, 1, 2):
+            try:
+                columns, rows = os.get_terminal_size(descriptor)
+                break
+            except OSError:
+                continue
+        term = os.environ.get("TERM", "")
+        return cls(min(rows, 65535) or 24, min(columns, 65535) or 80, term if _TERM.fullmatch(term) else "dumb")
+
+
+_TERM = re.compile(r"[A-Za-z0-9._:/+@-]{1,64}", re.ASCII)
 
 # What ssh clients offer too; the server takes what its allow-list has.
 OFFERED = ("TERM", "LANG", "COLORTERM", "TZ")
@@ -69,12 +100,14 @@ def milliseconds(timeout: float | None) -> int | None:
     return max(1, math.ceil(timeout * 1000))
 
 
-def argv_of(args: Args, shell: Shell) -> tuple[list[str | Boxed] | None, str | Boxed | None]:
+def argv_of(args: Args | None, shell: Shell) -> tuple[list[str | Boxed] | None, str | Boxed | None]:
     """(argv, line) of the message; one of the two is None.
 
     A string alone is a program's name, or with `shell=True` a line for /bin/sh, whose positional parameters follow it in a
-    list: all as in subprocess. `shell="account"` gives the line to the account's own shell, as ssh does.
+    list: all as in subprocess. `shell="account"` gives the line to the account's own shell, as ssh does. None is a login shell.
     """
+    if args is None:
+        return None, None
     if isinstance(args, (str, bytes, os.PathLike)):
         words = [system_string(args)]
     else:
@@ -89,7 +122,7 @@ def argv_of(args: Args, shell: Shell) -> tuple[list[str | Boxed] | None, str | B
 
 
 def prepare(
-    args: Args,
+    args: Args | None,
     redirect: Redirect,
     conversation: Conversation,
     offer: list[list[str | Boxed]] | None,
@@ -101,6 +134,7 @@ def prepare(
     timeout: float | None,
     command_id: str | None,
     written: bool,
+    pty: Pty | None = None,
 ) -> tuple[ProcessState, Open]:
     """The state and the `open` of a command. `written`: the caller sends its stdin; `command_id`: chosen by a user."""
     argv, line = argv_of(args, shell)
@@ -118,7 +152,8 @@ def prepare(
         env_add=pairs_of(env_add),
         env_offer=offer if env is None else None,
         stdin="pipe" if written or redirect.stdin >= 0 else "null",
-        merge_stderr=redirect.merge,
+        merge_stderr=redirect.merge and pty is None,
+        terminal=terminal_of(pty),
         timeout_ms=milliseconds(timeout),
         once=command_id is not None,
     )
@@ -132,6 +167,7 @@ def shell_message(
     cwd: Text | None,
     env: Environment | None,
     env_add: Environment | None,
+    pty: Pty | None = None,
 ) -> Open:
     """The `open` of a live shell."""
     return Open(
@@ -143,4 +179,16 @@ def shell_message(
         env_add=pairs_of(env_add),
         env_offer=offer if env is None else None,
         stdin="pipe",
+        terminal=terminal_of(pty),
     )
+
+
+def terminal_of(pty: Pty | None) -> Terminal | None:
+    """A terminal as `open` asks for it. Raises UsageError for a size that there is not."""
+    if pty is None:
+        return None
+    if not (0 < pty.rows < 65536 and 0 < pty.columns < 65536):
+        raise UsageError(f"a terminal of {pty.rows} rows and {pty.columns} columns: both go from 1 to 65535")
+    if not _TERM.fullmatch(pty.term):
+        raise UsageError(f"{pty.term[:80]!a} is no name of a kind of terminal")
+    return Terminal(term=pty.term, rows=pty.rows, columns=pty.columns)

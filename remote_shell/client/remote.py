@@ -262,6 +262,10 @@ class RemoteProcess(Remote, Described):
         name = signal_name(number)
         self.driver.urgent(lambda: self._conversation.signal(self._state, name))
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size, in characters. Never waits, so that a signal handler may call it."""
+        self.driver.urgent(lambda: self._conversation.resize(self._state, rows, columns))
+
     def terminate(self) -> None:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)

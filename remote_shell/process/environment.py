@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 COMMAND_ID = b"REMOTE_SHELL_COMMAND_ID"
+# Where terminals are described: terminfo(5) and Debian's ncurses-base. The account's own come first.
+TERMINFO = (
+    b"/etc/terminfo",
+    b"/lib/terminfo",
+    b"/usr/share/terminfo",
+    b"/usr/lib/terminfo",
+    b"/usr/share/misc/terminfo",
+)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _ALLOWED = frozenset((b"TERM", b"LANG", b"COLORTERM", b"TZ"))
@@ -20,6 +28,27 @@ _ALLOWED_PREFIX = b"LC_"
 def is_allowed_from_client(name: bytes) -> bool:
     """Whether a variable that a client sends unasked is taken: how text looks and what time it is, nothing else."""
     return name in _ALLOWED or name.startswith(_ALLOWED_PREFIX)
+
+
+def known_terminal(term: bytes, home: bytes, folders: Sequence[bytes] = TERMINFO) -> bytes:
+    """`term`, or the nearest one that this machine describes, so that programs start at all. Unchanged where none is described."""
+    places = [folder for folder in (home + b"/.terminfo", *folders) if os.path.isdir(folder)]
+    if not places:
+        return term
+    colours = (
+        b"xterm-256color"
+        if term.endswith((b"256color", b"-direct")) or b"kitty" in term or b"ghostty" in term
+        else b"xterm"
+    )
+    for name in (term, colours, b"xterm", b"vt100", b"linux"):
+        first = name[:1]
+        if any(
+            os.path.exists(b"%b/%b/%b" % (place, part, name))
+            for place in places
+            for part in (first, first.hex().encode())
+        ):
+            return name
+    return b"dumb"
 
 
 def base_environment(account: pwd.struct_passwd, path: str, extra: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

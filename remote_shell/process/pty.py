@@ -23,12 +23,13 @@ from typing import Literal, NamedTuple
 from remote_shell.errors import CommandError
 from remote_shell.limits import Limits
 from remote_shell.process import launch
-from remote_shell.process.base import STDOUT, Sink
+from remote_shell.process.base import STDOUT, Sink, signal_number
 from remote_shell.process.environment import COMMAND_ID
 from remote_shell.process.input import InputPipe
 from remote_shell.process.output import OutputPipe
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.poller import Poller
+from remote_shell.process.tree import signal_group
 
 Mode = Literal["cooked", "no_echo", "raw"]
 
@@ -140,6 +141,14 @@ class PtyProcess(PipeProcess):
     def mode(self) -> Mode:
         """What the terminal is set to now; "raw" after its end, when nobody edits anything any more."""
         return self._terminal.mode()
+
+    def signal(self, name: str) -> bool:
+        """As `PipeProcess.signal`, to the foreground group too, which may be another than the leader's."""
+        sent = super().signal(name)
+        group = self.foreground() if self._pidfd >= 0 else None
+        if group is not None and group != self.pid:
+            sent = signal_group(group, signal_number(name)) or sent
+        return sent
 
     def resize(self, size: Size) -> None:
         """The window has another size: whoever is in the foreground gets SIGWINCH."""

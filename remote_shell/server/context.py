@@ -9,7 +9,7 @@ import secrets
 
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
-from remote_shell.process.environment import base_environment
+from remote_shell.process.environment import base_environment, known_terminal
 from remote_shell.server.claims import Claims
 from remote_shell.wire.messages import Open, Pair, from_system
 
@@ -35,7 +35,16 @@ class Context:
         return f"{self.instance}-{self._started}"
 
     def environment(self, message: Open) -> dict[bytes, bytes]:
-        """What the command sees: exactly `env`, or the clean base with what was offered and added. Raises RemoteProtocolError."""
+        """What the command sees: exactly `env`, or the clean base with what was offered and added. Raises RemoteProtocolError.
+
+        On a terminal TERM is that terminal's, as far as this machine knows it.
+        """
+        environment = self._environment(message)
+        if message.terminal is not None and message.env is None:
+            environment[b"TERM"] = known_terminal(message.terminal.term.encode(), self.home)
+        return environment
+
+    def _environment(self, message: Open) -> dict[bytes, bytes]:
         if message.env is not None:
             return _pairs(message.env)
         base = base_environment(self.account, self.config.path, _pairs(message.env_offer))

@@ -37,6 +37,7 @@ REQUEST_TABLE: Table = {
     (State.OPEN, "data"): State.OPEN,
     (State.OPEN, "eof"): State.INPUT_ENDED,
     (State.OPEN, "command"): State.OPEN,
+    (State.OPEN, "line"): State.OPEN,
     (State.OPEN, "input_end"): State.OPEN,
     (State.OPEN, "signal"): State.OPEN,
     (State.OPEN, "resize"): State.OPEN,
@@ -56,6 +57,8 @@ REPLY_TABLE: Table = {
     (State.RUNNING, "eof"): State.RUNNING,
     (State.RUNNING, "window"): State.RUNNING,
     (State.RUNNING, "done"): State.RUNNING,
+    (State.RUNNING, "mode"): State.RUNNING,
+    (State.RUNNING, "unread"): State.RUNNING,
     (State.RUNNING, "exit"): State.ENDED,
     (State.ENDED, "data"): State.ENDED,
     (State.ENDED, "eof"): State.ENDED,
@@ -115,6 +118,7 @@ class Channel:
     __slots__ = (
         "_express",
         "_queue",
+        "grows",
         "ident",
         "incoming",
         "numbered",
@@ -135,6 +139,7 @@ class Channel:
         self.incoming = Half(theirs, STREAMS[role], RemoteProtocolError)
         self.send = SendWindow(send_window)
         self.receive = ReceiveWindow(receive_window)
+        self.grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
         self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
         self.queued = 0  # bytes of data in the queue
         self.was_full = False

@@ -214,6 +214,14 @@ class Disconnect(Message):
 # --- channels from 1 up: the session
 
 
+class Terminal(Model):
+    """A terminal that is asked for."""
+
+    term: Word  # TERM, as the client's own terminal has it
+    rows: Cells
+    columns: Cells
+
+
 class Open(Message):
     """First message on a channel: what should run."""
 
@@ -230,6 +238,7 @@ class Open(Message):
     env_offer: Pairs | None = None  # added as far as the server's allow-list goes
     stdin: Literal["pipe", "null"] = "null"
     merge_stderr: bool = False  # descriptor 2 is a copy of descriptor 1
+    terminal: Terminal | None = None  # descriptors 0, 1 and 2 are a terminal; exec without argv and line: a login shell
     timeout_ms: Integer | None = None
     once: bool = False  # the id was chosen by the user: an ended command's result is told again
 
@@ -242,6 +251,7 @@ class Opened(Message):
     pid: Integer | None = None
     cwd: SystemString | None = None
     started_at_ms: Integer = 0  # Unix time
+    term: Word | None = None  # TERM is this, since the server does not know the one that was asked for
     again: bool = False  # it ran before under this id: only its end is told, its output is not kept
 
 
@@ -315,6 +325,33 @@ class Resize(Message):
     columns: Cells
 
 
+class Mode(Message):
+    """Live shell on a terminal: what its mode is from here on. Numbers rise by one."""
+
+    name = "mode"
+    type: Literal["mode"] = "mode"
+    number: Integer
+    mode: Literal["cooked", "no_echo", "raw"]
+
+
+class Line(Message):
+    """Live shell on a terminal: a line of input, edited here under that mode; it is given back if the mode has changed."""
+
+    name = "line"
+    type: Literal["line"] = "line"
+    mode: Integer
+    text: SystemString  # without a line end
+    end: Literal["newline", "eof"] = "newline"
+
+
+class Unread(Message):
+    """Live shell on a terminal: input that no program has read: a line of another mode, or what a command left."""
+
+    name = "unread"
+    type: Literal["unread"] = "unread"
+    text: SystemString
+
+
 class Command(Message):
     """Live shell: the next line to run. Numbers rise by one."""
 
@@ -343,6 +380,7 @@ class Done(Message):
     status: Status | None = None
     signal: SignalName | None = None
     cwd: SystemString | None = None
+    statuses: Annotated[list[int], _list(_integer(0, 255).core, most=256)] | None = None  # of a pipeline's commands
     duration_us: Integer = 0
     timed_out: bool = False
     shell: Literal["alive", "ended", "replaced"] = "alive"
@@ -361,6 +399,7 @@ class Report(Message):
 CONNECTION_MESSAGES: tuple[type[Message], ...] = (Hello, Auth, Welcome, Denied, Ack, Ping, Pong, Disconnect)
 SESSION_MESSAGES: tuple[type[Message], ...] = (
     *(Open, Opened, Rejected, Exit, Eof, Close, Window, Signal, Resize, Command, InputEnd, Done, Report),
+    *(Mode, Line, Unread),
 )
 MODELS: dict[str, type[Message]] = {model.name: model for model in CONNECTION_MESSAGES + SESSION_MESSAGES}
 

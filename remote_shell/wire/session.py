@@ -50,7 +50,7 @@ AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
         *("open", "opened", "rejected", "exit", "eof", "close", "window", "signal", "resize"),
-        *("command", "input_end", "done", "report"),
+        *("command", "input_end", "done", "report", "mode", "line", "unread"),
     )
 )
 
@@ -214,6 +214,7 @@ class Session:
         self._check_size(payload)
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window)
+        channel.grows = message.terminal is None
         self.channels[channel.ident] = channel
         channel.put_message("open", payload)
         self._waiting.add(channel.ident)
@@ -344,7 +345,7 @@ class Session:
     def _window_message(self, channel: Channel) -> bytes:
         receive = channel.receive
         growth = 0
-        if self.round_trip is not None and receive.grows(self._now, self.round_trip):
+        if channel.grows and self.round_trip is not None and receive.grows(self._now, self.round_trip):
             room = min(self.limits.window_max - receive.window, self.limits.windows_max - self._grown)
             growth = max(0, min(receive.window, room))
             self._grown += growth

@@ -15,12 +15,12 @@ TABLES = {"request": (REQUEST_TABLE, (STDIN,)), "reply": (REPLY_TABLE, (STDOUT, 
 # Written out a second time by hand, so that a slip in a table shows.
 REQUESTS = {
     State.IDLE: {"open"},
-    State.OPEN: {"data", "eof", "command", "input_end", "signal", "resize", "window", "close"},
+    State.OPEN: {"data", "eof", "command", "input_end", "line", "signal", "resize", "window", "close"},
     State.INPUT_ENDED: {"signal", "resize", "window", "close"},
 }
 REPLIES = {
     State.IDLE: {"opened", "rejected", "report"},
-    State.RUNNING: {"data", "eof", "window", "done", "exit"},
+    State.RUNNING: {"data", "eof", "window", "done", "mode", "unread", "exit"},
     State.ENDED: {"data", "eof", "window", "close"},
     State.REFUSED: {"close"},
 }

@@ -147,7 +147,7 @@ def test_the_largest_frame() -> None:
         (b'{"type":NaN}', "bad_json"),
         (b"[]", "bad_message"),
         (b'{"x":1}', "bad_message"),
-        (b'{"type":"mode"}', "unknown_message"),
+        (b'{"type":"mood"}', "unknown_message"),
     ],
 )
 @pytest.mark.parametrize("channel", [0, 1])

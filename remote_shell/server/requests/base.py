@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from remote_shell.wire.messages import Message
+from remote_shell.wire.messages import Message, Open
 
 
 class Request(Protocol):
@@ -52,6 +52,12 @@ class ServerChannel(Protocol):
 
     def finish(self) -> None:
         """Everything was said: `close`, and forget the request."""
+
+
+def other_term(message: Open, env: dict[bytes, bytes]) -> str | None:
+    """TERM where it is not the one that was asked for."""
+    term = env.get(b"TERM", b"").decode("ascii", "replace")
+    return None if message.terminal is None or message.env is not None or term == message.terminal.term else term
 
 
 def reason(error: Exception) -> str:

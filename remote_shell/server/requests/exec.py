@@ -9,17 +9,20 @@ import time
 from remote_shell.errors import CommandError, RemoteProtocolError
 from remote_shell.process.base import Exit as ProcessExit
 from remote_shell.process.pipes import PipeProcess
+from remote_shell.process.pty import PtyProcess, Size
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.requests.base import Request, ServerChannel, reason
+from remote_shell.server.requests.base import Request, ServerChannel, other_term, reason
 from remote_shell.wire.frames import STDERR, STDOUT
-from remote_shell.wire.messages import Eof, Exit, Message, Open, Opened, Signal, from_system, to_system
+from remote_shell.wire.messages import Eof, Exit, Message, Open, Opened, Resize, Signal, from_system, to_system
 
 
 def start_exec(context: Context, channel: ServerChannel, message: Open) -> Request | None:
     """Start the command, or say why not."""
-    if (message.argv is None) == (message.line is None) or message.argv == []:
-        channel.reject("bad_request", "exec takes argv or line, and not both")
+    both = message.argv is not None and message.line is not None
+    neither = message.argv is None and message.line is None and message.terminal is None
+    if both or neither or message.argv == []:
+        channel.reject("bad_request", "exec takes argv or line, and not both; only on a terminal neither")
         return None
     verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
     if verdict == "again":
@@ -83,38 +86,61 @@ class Exec:
         self._grace = context.limits.kill_grace
         self._timed_out = False
         self._timer: asyncio.TimerHandle | None = None
+        self._terminal: PtyProcess | None = None
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
         self._exited = False
         self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
         self._finished = False
         self._full = False  # the channel's queue
-        line = message.line
-        argv = (
-            [context.shell, b"-c", from_system(line)]
-            if line is not None
-            else [from_system(word) for word in message.argv or ()]
-        )
-        cwd = context.directory(message)
-        self._process = PipeProcess.start(
-            argv,
-            cwd=cwd,
-            env=context.environment(message),
-            command_id=context.next_token() if message.env is None else None,
-            sink=self,
-            loop=context.loop,
-            limits=context.limits,
-            stdin=message.stdin,
-            merge_stderr=message.merge_stderr,
-        )
+        cwd, env = context.directory(message), context.environment(message)
+        self._process = self._start(context, message, cwd, env)
         self._started_at = context.loop.time()
         channel.send(
             Opened.of(
-                pid=self._process.pid, cwd=to_system(os.path.normpath(cwd)), started_at_ms=time.time_ns() // 1_000_000
+                pid=self._process.pid,
+                cwd=to_system(os.path.normpath(cwd)),
+                started_at_ms=time.time_ns() // 1_000_000,
+                term=other_term(message, env),
             )
         )
         if message.timeout_ms is not None:
             self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
+
+    def _start(self, context: Context, message: Open, cwd: bytes, env: dict[bytes, bytes]) -> PipeProcess:
+        if message.argv is not None:
+            argv = [from_system(word) for word in message.argv]
+        elif message.line is not None:
+            argv = [context.shell, b"-c", from_system(message.line)]
+        else:
+            argv = [context.shell, b"-l"]
+        token = context.next_token() if message.env is None else None
+        if message.terminal is None:
+            return PipeProcess.start(
+                argv,
+                cwd=cwd,
+                env=env,
+                command_id=token,
+                sink=self,
+                loop=context.loop,
+                limits=context.limits,
+                stdin=message.stdin,
+                merge_stderr=message.merge_stderr,
+            )
+        self._streams = {STDOUT}
+        self._terminal = PtyProcess.start_on_terminal(
+            argv,
+            cwd=cwd,
+            env=env,
+            command_id=token,
+            sink=self,
+            loop=context.loop,
+            limits=context.limits,
+            size=Size(message.terminal.rows, message.terminal.columns),
+        )
+        if message.stdin == "null":
+            self._terminal.close_stdin()
+        return self._terminal
 
     # --- from the session
 
@@ -127,8 +153,11 @@ class Exec:
         self._process.close_stdin()
 
     def message(self, message: Message) -> None:
-        """Only signals concern a command without a terminal."""
-        if isinstance(message, Signal) and not self._exited:
+        """Signals, and the size of its terminal if it has one."""
+        if isinstance(message, Resize):
+            if self._terminal is not None:
+                self._terminal.resize(Size(message.rows, message.columns))
+        elif isinstance(message, Signal) and not self._exited:
             try:
                 self._process.signal(message.signal)
             except CommandError as error:
@@ -179,8 +208,8 @@ class Exec:
             duration_us=int((self._loop.time() - self._started_at) * 1_000_000),
         )
         self._channel.send(how)
-        if not self._streams or self._unwanted:
-            self._end()
+        if not self._streams or self._unwanted or self._terminal is not None:
+            self._end()  # a terminal is hung up when its session's leader is gone
         elif self._timed_out:  # its tree is being killed; who got away must not keep the channel open
             self._timer = self._loop.call_later(self._grace, self._end)
         self._claim.end(how, self._loop.time())  # last: somebody waits for the rest
