@@ -160,8 +160,8 @@ class Host:
 
         With `stdin=None` the command gets our own descriptor 0, read ahead as ssh reads it: a script that reads its own stdin gives
         DEVNULL. `env` is the whole environment, `env_add` adds to the server's base. `shell="account"` gives a line to the account's own
-        shell. `command_id` makes it run at most once. With `pty` it has a terminal, like ours or as given, and all that it writes is stdout.
-        Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
+        shell. `command_id` makes it run at most once. With `pty` it has a terminal, like ours or as given, and all its
+        output is stdout. Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
         """
         terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)

@@ -58,6 +58,11 @@ class InputPipe:
         if taken:
             self._credit(taken)
 
+    @property
+    def queued(self) -> bool:
+        """Something waits that the pipe did not take."""
+        return bool(self._queue)
+
     def unread(self) -> int:
         """Bytes that the reader has not taken yet: queued ones and those in the pipe (FIONREAD works on either end)."""
         if self.fd < 0:

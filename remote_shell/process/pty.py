@@ -40,6 +40,7 @@ _LFLAG, _CC = 3, 6  # in what tcgetattr returns
 _SETSID = (b"/usr/bin/setsid", b"-c")  # util-linux, essential on Debian
 # What a terminal can hold back when a command's end is seen: 64 KiB in tty_buffer.c, 4 KiB in n_tty.c, and as much again to be sure.
 _HELD_MAX = 160 * 1024
+_EOF_AGAIN, _EOF_AGAIN_MAX = 0.002, 0.1  # seconds between two looks whether the input before an end of file was read
 
 
 class Size(NamedTuple):
@@ -169,13 +170,36 @@ class PtyProcess(PipeProcess):
         """A whole line, edited elsewhere, as input; in line mode only. Without an echo."""
         assert isinstance(self.stdin, PtyInput), "a terminal has input"
         self._terminal.set_external(True)
-        self.stdin.write(text)
+        self.stdin.write_own(text)
 
-    def end_line(self) -> None:
-        """VEOF (^D) in line mode: what reads gets an end of file."""
-        self._terminal.set_external(False)  # in external processing no character means anything
-        if self.stdin is not None:
-            self.stdin.write(self._terminal.character(termios.VEOF))
+    def end_input(self, delay: float = _EOF_AGAIN) -> None:
+        """An end of file for what reads, in line mode only, once it has read what was there before.
+
+        Under EXTPROC a VEOF (^D) that lies alone in the buffer is read as no bytes, and is data in company (n_tty.c, copy_from_read_buf).
+        """
+        terminal = self._terminal
+        if terminal.fd < 0 or not isinstance(self.stdin, PtyInput) or terminal.mode() == "raw":
+            return
+        if self.stdin.queued or self._waiting():
+            self._loop.call_later(delay, self.end_input, min(2 * delay, _EOF_AGAIN_MAX))
+        else:
+            terminal.set_external(True)
+            self.stdin.write_own(terminal.character(termios.VEOF))
+
+    def _waiting(self) -> int:
+        """Bytes of input that nobody has read."""
+        try:
+            slave = os.open(self.slave_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            _has_input(slave)  # moves what is on its way (n_tty_poll), which FIONREAD does not count
+            count: int = struct.unpack("i", fcntl.ioctl(slave, termios.FIONREAD, b"\0\0\0\0"))[0]
+            return count
+        except OSError:
+            return 0
+        finally:
+            os.close(slave)
 
     def unread(self) -> bytes:
         """Take back the input that nobody has read. Only while the program is known not to read: see `shell`."""
@@ -198,11 +222,24 @@ class PtyProcess(PipeProcess):
 class PtyInput(InputPipe):
     """The terminal's input. Its end is a character, not a closed descriptor."""
 
-    __slots__ = ("_end_due",)
+    __slots__ = ("_end_due", "_own", "_tell")
 
     def __init__(self, fd: int, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:
-        super().__init__(fd, poll, credit, limits)
+        super().__init__(fd, poll, self._credit_data, limits)
+        self._tell = credit
+        self._own = 0  # queued bytes that did not come as data, and so give no credit back
         self._end_due = False
+
+    def write_own(self, data: bytes) -> None:
+        """Queue what did not come as data: lines, characters."""
+        self._own += len(data)
+        self.write(data)
+
+    def _credit_data(self, n: int) -> None:
+        own = min(n, self._own)
+        self._own -= own
+        if n > own:
+            self._tell(n - own)
 
     def close_when_written(self) -> None:
         """VEOF (^D) after what is queued, twice: the first ends a line that was begun. A program in raw mode hears of no end."""
@@ -279,7 +316,7 @@ class PtyOutput(OutputPipe):
     def _pass_on(self, budget: int) -> None:
         while budget > 0 and self.fd >= 0:
             if self.paused:
-                self.due = budget if self._has_more() else 0
+                self.due = budget if _has_input(self.fd) else 0
                 return
             data = self._read(self._size)
             if not data:
@@ -299,11 +336,6 @@ class PtyOutput(OutputPipe):
             self.sink.on_output(self.stream, data)
         elif data is not None:
             self._changed()
-
-    def _has_more(self) -> bool:
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _read(self, size: int) -> bytes | None:
         """As `OutputPipe._read`; EIO is the end: nobody has the other side open."""
@@ -349,6 +381,12 @@ def _prepare(master: int, size: Size, *, line_mode: bool) -> None:
         attributes[_LFLAG] |= _EXTPROC
         fcntl.ioctl(master, _TIOCPKT, struct.pack("i", 1))
     termios.tcsetattr(master, termios.TCSANOW, attributes)
+
+
+def _has_input(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _set_size(fd: int, size: Size) -> None:

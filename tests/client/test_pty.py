@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import remote_shell
-from remote_shell import PIPE, Pty
+from remote_shell import PIPE
 from remote_shell.client.blocking import Host
+from remote_shell.client.opening import Pty
 from remote_shell.errors import CommandError, UsageError
 from remote_shell.testing import RunningServer
 

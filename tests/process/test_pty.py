@@ -20,6 +20,7 @@ from remote_shell.process.pty import Mode, PtyProcess, Size
 from tests.process.recorder import ENV, FAST, Recorder, eventually, is_alive
 
 TERMINAL = {**ENV, b"TERM": b"xterm"}
+GATED = [b"bash", b"-c", b"trap 'go=1' USR1; echo ready; while [[ -z $go ]]; do sleep 0.005; done; cat; echo end"]
 
 
 def start(
@@ -174,7 +175,7 @@ async def test_a_missing_directory_is_named() -> None:
 
 
 async def test_a_kill_ends_the_tree() -> None:
-    process, sink = start("sleep 1000 & echo $!; trap '' TERM HUP; while :; do sleep 1; done")
+    process, sink = start("trap '' TERM HUP; sleep 1000 & echo $!; while :; do sleep 1; done")
     await sink.until(lambda: b"\n" in sink.out)
     child = int(sink.out)
     process.kill(0.05)
@@ -187,12 +188,16 @@ async def test_a_kill_ends_the_tree() -> None:
 
 async def test_modes_are_told_before_the_output_that_follows_them() -> None:
     sink = Recorder()
-    line = "echo one; stty -echo; echo two; stty echo; echo three; stty raw; echo four; stty -raw; echo five"
-    process, _ = start(line, sink, on_mode=lambda mode: sink.log.append(f"{mode} {sink.out.split()[-1:]}"))
+    modes: list[tuple[Mode, bytes]] = []
+    line = "stty -echo; echo one; read x; stty echo; echo two; read x; stty raw; echo three; head -c 1; stty -raw; echo four"
+    process, _ = start(line, sink, on_mode=lambda mode: modes.append((mode, sink.out)))
+    for word in (b"one", b"two", b"three"):
+        await sink.until(lambda word=word: word in sink.out)  # type: ignore[misc]
+        process.write_line(b"\n") if word != b"three" else process.write_stdin(b"x")
     assert await ended(process, sink) == Exit(0, None)
-    told = [entry for entry in sink.log if not entry.startswith(("output", "end", "exit"))]
-    assert told[:3] == ["cooked []", "no_echo [b'one']", "cooked [b'two']"]
-    assert told[3].startswith("raw [b'three'") and told[4].startswith("cooked [b'four'")
+    assert [mode for mode, _ in modes] == ["cooked", "no_echo", "cooked", "raw", "cooked"]
+    for (_, before), word in zip(modes[1:], (b"one", b"two", b"three", b"four"), strict=True):
+        assert word not in before
 
 
 async def test_a_line_is_edited_elsewhere_and_not_echoed() -> None:
@@ -206,11 +211,24 @@ async def test_the_end_of_a_line_mode_input() -> None:
     process, sink = start("cat; echo end; read x; echo $x", on_mode=lambda mode: None)
     process.write_line(b"one\n")
     await sink.until(lambda: b"one" in sink.out)
-    process.end_line()
+    process.end_input()
     await sink.until(lambda: b"end" in sink.out)
     process.write_line(b"two\n")
     assert await ended(process, sink) == Exit(0, None)
-    assert sink.out.replace(b"^D\b\b", b"") == b"one\r\nend\r\ntwo\r\n"
+    assert sink.out == b"one\r\nend\r\ntwo\r\n"
+
+
+async def test_an_end_waits_until_what_came_before_was_read() -> None:
+    process, sink = start("", on_mode=lambda mode: None, argv=GATED)
+    await sink.until(lambda: b"ready" in sink.out)
+    process.write_line(b"one\ntwo\n")
+    process.end_input()
+    process.write_line(b"three\n")
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+    os.kill(process.pid, signal.SIGUSR1)
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out == b"ready\r\none\r\ntwo\r\nthree\r\nend\r\n"
 
 
 async def test_in_raw_mode_the_kernel_sees_what_is_typed() -> None:
