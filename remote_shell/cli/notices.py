@@ -53,6 +53,10 @@ class Notices:
         elif state.name == "new_session":
             self._say(f"{self._name} is back, but the session is gone, and what was in it is lost")
 
+    def tell_now(self) -> None:
+        """Say it now, since the person does something about it."""
+        self._tell()
+
     def _tell(self) -> None:
         if self._lost_at is None or self._told:
             return

@@ -44,6 +44,7 @@ class Errand:
         timeout: float | None = None,
         no_stdin: bool = False,
         command_id: str | None = None,
+        pty: bool = False,
     ) -> None:
         """`argv`, or `line` for the account's shell. `env` adds to the server's base; `timeout` is in seconds."""
         self.argv = argv
@@ -52,18 +53,28 @@ class Errand:
         self.no_stdin = no_stdin
         # The server ends it in time and tells; our own clock only stands in for a server that can't be reached.
         self.patience = None if timeout is None else timeout + DEFAULT_LIMITS.kill_grace + _SLACK
-        self._more: dict[str, Any] = {"cwd": cwd, "env_add": env, "timeout": timeout, "command_id": command_id}
+        self._more: dict[str, Any] = {
+            "cwd": cwd,
+            "env_add": env,
+            "timeout": timeout,
+            "command_id": command_id,
+            "pty": pty,
+        }
 
     def start(self, host: Host, *, captured: bool) -> RemoteProcess:
         """Start it. Raises CommandError, ConnectionLostError."""
         return host.popen(
-            self.argv if self.line is None else self.line,
-            shell="account" if self.line is not None else False,
+            **self.arguments(),
             stdin=DEVNULL if self.no_stdin else None,
             stdout=PIPE if captured else None,
             stderr=PIPE if captured else None,
-            **self._more,
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """What `popen` of either client is called with, but for the streams."""
+        line = self.line
+        what = {"args": self.argv, "shell": False} if line is None else {"args": line, "shell": "account"}
+        return what | self._more
 
 
 class EndedHereError(BaseException):

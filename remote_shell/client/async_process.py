@@ -166,6 +166,10 @@ class AsyncWriter:
             self._process._owner.conversation.end_stdin(self._process._state)
             self._process._owner.flush()
 
+    def is_full(self) -> bool:
+        """`drain` would wait."""
+        return not (self._process._state.writable or self._process._state.ended)
+
     def is_closing(self) -> bool:
         """`close` was called."""
         return self._closed

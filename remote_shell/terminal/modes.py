@@ -58,19 +58,21 @@ _LAST_LINE = b"\x1b[999;1H"
 
 # SGR: a code -> those that it takes back
 _TAKES_BACK: dict[int, tuple[int, ...]] = {
-    **{
-        10: (*range(11, 20),),
-        22: (1, 2),
-        23: (3, 20),
-        24: (4, 21),
-        25: (5, 6),
-        27: (7,),
-        28: (8,),
-        29: (9,),
-        50: (26,),
-    },
-    **{39: (*range(30, 39), *range(90, 98)), 49: (*range(40, 49), *range(100, 108))},
-    **{54: (51, 52), 55: (53,), 59: (58,), 75: (73, 74)},
+    10: (*range(11, 20),),
+    22: (1, 2),
+    23: (3, 20),
+    24: (4, 21),
+    25: (5, 6),
+    27: (7,),
+    28: (8,),
+    29: (9,),
+    50: (26,),
+    39: (*range(30, 39), *range(90, 98)),
+    49: (*range(40, 49), *range(100, 108)),
+    54: (51, 52),
+    55: (53,),
+    59: (58,),
+    75: (73, 74),
 }
 _TAKEN_BACK = {code: back for back, codes in _TAKES_BACK.items() for code in codes}
 _ATTRIBUTES = _modes(b"\x1b[%dm", *_TAKES_BACK)

@@ -6,8 +6,10 @@ Neighbours: `cli.passing` runs it with our own streams, `cli.report` for --json.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
+from remote_shell import PIPE
 from remote_shell.cli.arguments import add_client_options, client_options, environment_pairs, seconds, split_rest
 
 DESCRIPTION = """\
@@ -25,6 +27,7 @@ examples:
   remote-shell run build-box make -j8
   remote-shell run -c 'cd /src && git log | head -3' build-box
   tar c . | remote-shell run build-box -- tar x -C /tmp/here
+  remote-shell run -t build-box htop
   remote-shell run --json --timeout 60 build-box ./test.sh
 """
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -44,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", metavar="S", type=seconds, help="end all its processes after S seconds")
     group.add_argument(
         "-n", dest="no_stdin", action="store_true", help="its stdin is empty: for loops that read their own"
+    )
+    group.add_argument(
+        "-t", "--pty", action="store_true", help="give it a terminal: for vim, top, sudo; its output is one stream then"
     )
     group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
     group.add_argument(
@@ -74,8 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=arguments.timeout,
         no_stdin=arguments.no_stdin,
         command_id=arguments.id,
+        pty=arguments.pty,
     )
     options = client_options(arguments)
+    if arguments.pty and not arguments.json and not arguments.no_stdin and os.isatty(0):
+        from remote_shell.cli.raw import perform_on_terminal
+
+        given = errand.arguments()
+        return perform_on_terminal(target, options, lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE))
     if arguments.json:
         from remote_shell.cli.report import perform_for_report
 

@@ -10,7 +10,9 @@ import os
 import sys
 from typing import Any
 
+from remote_shell import PIPE
 from remote_shell.cli.arguments import add_client_options, client_options
+from remote_shell.errors import UsageError
 
 DESCRIPTION = """\
 One live shell (bash) on TARGET: directory, variables and functions stay from
@@ -22,7 +24,9 @@ empty input; programs that need a terminal, such as editors, do not run in it.
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
 
-Without a terminal on stdin, what is read there is run as sh runs it.\
+Without a terminal on stdin, what is read there is run as sh runs it. With --raw
+it is a plain login shell on a terminal there, as ssh starts it: every key passes,
+and ~. on a fresh line leaves (~? has the rest).\
 """
 EXAMPLES = """\
 examples:
@@ -38,12 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument("target", metavar="TARGET", help=argparse.SUPPRESS)
+    parser.add_argument("--raw", action="store_true", help="a login shell on a terminal, every key passed on")
     add_client_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Work until the person or the shell leaves. Raises what the client raises."""
-    return person_or_script(arguments.target, client_options(arguments))
+    if not arguments.raw:
+        return person_or_script(arguments.target, client_options(arguments))
+    if not os.isatty(0):
+        raise UsageError("--raw needs a terminal on stdin; without --raw, stdin is run as a script")
+    from remote_shell.cli.raw import perform_on_terminal
+
+    return perform_on_terminal(
+        arguments.target,
+        client_options(arguments),
+        lambda host: host.popen(None, stdin=PIPE, stdout=PIPE, pty=True),
+    )
 
 
 def person_or_script(target: str, options: dict[str, Any], *, trial: bool = False) -> int:

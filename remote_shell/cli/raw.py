@@ -1,0 +1,236 @@
+"""A person's terminal joined to a program's over there: every byte passes, as with ssh -t.
+
+Modes that the program leaves on are undone at the end, however it comes. Keys typed while there is no contact are dropped: the program
+would get them blindly, minutes later. Never waits for the terminal while it reads the connection, nor the other way round. Neighbours:
+`keys` finds escapes, `terminal` knows modes, `commands.run` and `commands.shell` start it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from remote_shell.cli import exit_status
+from remote_shell.cli.asking import answers
+from remote_shell.cli.keys import HELP, Escape, Keys
+from remote_shell.cli.main import complain
+from remote_shell.cli.notices import Notices
+from remote_shell.client.async_ import AsyncHost, connect_async
+from remote_shell.client.async_process import AsyncProcess
+from remote_shell.client.remote import write_all
+from remote_shell.client.retry import State
+from remote_shell.terminal.modes import ModeTracker
+from remote_shell.terminal.raw import RawTerminal, window_size
+from remote_shell.terminal.restore import Leaver
+
+Start = Callable[[AsyncHost], Awaitable[AsyncProcess]]
+
+_READ = 64 * 1024
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_LEFT = 255  # as ssh has it after ~.
+
+
+def perform_on_terminal(target: str, options: dict[str, Any], start: Start) -> int:
+    """Connect, start, join the two terminals; returns the exit status. Raises what the client raises."""
+    gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
+    try:
+        return asyncio.run(_perform(target, options, start, gone))
+    except LeftError as left:
+        return _LEFT if left.signal is None else exit_status.leave_by_signal(left.signal)
+    finally:
+        os.close(gone)
+
+
+async def _perform(target: str, options: dict[str, Any], start: Start, gone: int) -> int:
+    joined = RawTerminals(target)
+    try:
+        host = await connect_async(target, on_state=joined.on_state, **answers(gone), **options)
+    except BaseException:
+        os.eventfd_write(gone, 1)
+        raise
+    async with host:
+        process = await start(host)
+        if process.opened is not None and process.opened.term is not None:
+            complain(
+                f"{target} does not know the terminal {os.environ.get('TERM', '')!a}: TERM is {process.opened.term} there"
+            )
+        return await joined.run(process)
+
+
+class LeftError(Exception):
+    """The person, or a signal to the client, left. `signal` is its name or None."""
+
+    def __init__(self, number: int | None = None) -> None:
+        super().__init__("left")
+        self.signal = signal.Signals(number).name if number is not None else None
+
+
+class RawTerminals:
+    """Our terminal, and one program's. Made before the connection, which tells it of its states."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._keys = Keys()
+        self._notices = Notices(name, self._say, self._later)
+        self._timer: asyncio.TimerHandle | None = None
+        self._tracker = ModeTracker()
+        self._raw = False  # our terminal is raw now
+        self._banner = False  # the last line shows a notice of ours
+        self._process: AsyncProcess | None = None
+        self._full: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[int] | None = None
+        self._left: LeftError | None = None
+        self._terminal: RawTerminal | None = None
+
+    def on_state(self, state: State) -> None:
+        """For the client: the connection's state changed."""
+        self._notices.on_state(state)
+        if self._banner and not self._notices.away:
+            self._repaint()
+
+    async def run(self, process: AsyncProcess) -> int:
+        """Pass bytes until the program ends; returns the exit status. Raises LeftError, ConnectionLostError, OSError."""
+        self._process = process
+        self._task = asyncio.create_task(self._output(process))
+        with RawTerminal(0) as terminal:
+            self._terminal = terminal
+            leaver = Leaver(1, self._tracker, terminal)
+            handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
+            handlers[signal.SIGWINCH] = self._resized
+            loop = asyncio.get_running_loop()
+            try:
+                for number, handler in handlers.items():
+                    loop.add_signal_handler(number, handler)
+                self._enter()
+                return await self._task
+            except asyncio.CancelledError:
+                if self._left is None:
+                    raise
+                process.abandon()
+                raise self._left from None
+            finally:
+                self._stop_reading()
+                for number in handlers:
+                    loop.remove_signal_handler(number)
+                self._later(0.0, None)
+                self._raw = False
+                leaver.leave()
+
+    # --- from there to here
+
+    async def _output(self, process: AsyncProcess) -> int:
+        assert process.stdout is not None, "a pipe"
+        while data := await process.stdout.read(_READ):
+            self._tracker.feed(data)
+            write_all(1, [data])
+        await process.wait()
+        end = process.result
+        assert end is not None, "it ended"
+        if end.timed_out:
+            return exit_status.TIMED_OUT
+        return exit_status.of_signal(end.signal) if end.signal is not None else end.status or 0
+
+    # --- from here to there
+
+    def _enter(self) -> None:
+        assert self._terminal is not None, "entered"
+        self._terminal.raw()
+        self._raw = True
+        self._resized()
+        asyncio.get_running_loop().add_reader(0, self._typed)
+
+    def _stop_reading(self) -> None:
+        asyncio.get_running_loop().remove_reader(0)
+        if self._full is not None:
+            self._full.cancel()
+
+    def _typed(self) -> None:
+        try:
+            data = os.read(0, _READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        process = self._process
+        if not data or process is None or process.stdin is None:
+            self._leave(None)  # the terminal is gone
+            return
+        passed, escapes = self._keys.feed(data)
+        if passed and self._notices.away:
+            self._notices.tell_now()
+            write_all(1, [b"\a"])  # not sent: see above
+        elif passed:
+            try:
+                process.stdin.write(passed)
+            except BrokenPipeError:  # it ended, and its last output is on its way
+                return
+            if process.stdin.is_full():
+                asyncio.get_running_loop().remove_reader(0)
+                self._full = asyncio.create_task(self._wait_for_room(process))
+        for escape in escapes:
+            self._escape(escape)
+
+    async def _wait_for_room(self, process: AsyncProcess) -> None:
+        assert process.stdin is not None, "a pipe"
+        await process.stdin.drain()
+        self._full = None
+        asyncio.get_running_loop().add_reader(0, self._typed)
+
+    def _escape(self, escape: Escape) -> None:
+        if escape == "leave":
+            self._leave(None)
+        elif escape == "help":
+            self._say(HELP)
+        else:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        """Ctrl-Z for the client itself: our own shell gets its terminal as it was, and back again."""
+        assert self._terminal is not None, "entered"
+        asyncio.get_running_loop().remove_reader(0)
+        Leaver(1, self._tracker, self._terminal).leave()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._enter()
+        self._repaint()
+
+    def _resized(self) -> None:
+        rows, columns = window_size(0)
+        self._tracker.rows = rows
+        if self._process is not None:
+            self._process.resize(rows, columns)
+
+    def _repaint(self) -> None:
+        """Have the program draw its screen anew: most do when the size changes, and none when it does not."""
+        self._banner = False
+        rows, columns = window_size(0)
+        if self._process is not None:
+            self._process.resize(rows, max(1, columns - 1))
+            asyncio.get_running_loop().call_later(0.05, self._resized)
+
+    def _leaver(self, number: int) -> Callable[[], None]:
+        return lambda: self._leave(number)
+
+    def _leave(self, number: int | None) -> None:
+        self._left = LeftError(number)
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- notices
+
+    def _say(self, text: str) -> None:
+        """In the last line, in reverse, with the cursor where it was: the screen is the program's."""
+        if not self._raw:
+            write_all(2, [f"remote-shell: {text}\n".encode()])
+            return
+        rows, columns = window_size(0)
+        shown = text[: columns - 1].encode("utf-8", "replace")
+        write_all(1, [b"\x1b7\x1b[%d;1H\x1b[0;7m%b\x1b[0m\x1b[K\x1b8" % (rows, shown)])
+        self._banner = True
+
+    def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, what) if what is not None else None
