@@ -80,6 +80,10 @@ class Limits:
     backoff_max: float = 5.0
     bye_time: float = 1.0  # a closing client waits so long for its goodbye to leave
 
+    # --- the person's terminal
+    escape_sequence_max: int = 96  # an escape sequence that we understand; no more of an unfinished one is held
+    terminal_leave_time: float = 0.5  # leaving, we wait so long for a terminal that takes nothing
+
     # --- files of keys and settings, and the agent
     key_file_max: int = 64 * KIB  # a private key, a client's secret
     list_file_max: int = 1 * MIB  # authorized_keys, secrets, known_hosts, hosts.toml, the server's settings
