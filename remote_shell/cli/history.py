@@ -162,13 +162,16 @@ class History:
     # --- within
 
     def _candidates(self, wanted: list[str]) -> dict[int, tuple[str, int]]:
-        """By id, text and newest use of the newest lines that may answer, those first that have the words as they are."""
+        """By id, text and newest use of the newest lines that may answer: those with the letters, and those with the words.
+
+        A % or _ among them lets more through, as LIKE has it; what is too much goes when it is scored.
+        """
         mask = _mask("".join(wanted))
         cut = f"SELECT id, text, last FROM texts WHERE mask & ? = ? {{}} ORDER BY last DESC LIMIT {_LOOK_AT}"
-        like = " AND text LIKE CAST(? AS TEXT) ESCAPE '\\'" * len(wanted)
+        like = " AND text LIKE CAST(? AS TEXT)" * len(wanted)
 
         def ask(between: str) -> list[tuple[Any, ...]]:
-            patterns = [f"%{between.join(map(_escaped, word) if between else [_escaped(word)])}%" for word in wanted]
+            patterns = [f"%{between.join(word if between else [word])}%" for word in wanted]
             return self._store.rows(cut.format(like), (mask, mask, *map(_bytes, patterns))) or []
 
         rows = ask("%")
@@ -262,10 +265,6 @@ def _mask(text: str) -> int:
     for sign in set(text.lower()):
         mask |= 1 << (ord(sign) - 97 if "a" <= sign <= "z" else 26 + ord(sign) % 37)
     return mask
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _bytes(text: str) -> bytes:

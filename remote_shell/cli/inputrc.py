@@ -6,7 +6,6 @@ Reads that one setting and nothing else of the file. Never raises: a file that c
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from typing import Literal
 
@@ -76,8 +75,6 @@ def _text(path: str) -> str | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             return os.read(descriptor, FILE_MAX).decode("utf-8", "replace")
         finally:
             os.close(descriptor)

@@ -171,6 +171,18 @@ def test_what_could_not_be_written_is_written_with_the_next(tmp_path: Path) -> N
         assert kept.recent(1) == ["four"], "written at the end"
 
 
+def test_what_waits_for_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PENDING_MAX", 2)
+    path = tmp_path / "h"
+    with opened(path) as kept, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert kept.recent() == []
+        other.execute("BEGIN IMMEDIATE")
+        add(kept, "one", "two", "three")
+        other.execute("COMMIT")
+        add(kept, "four")
+        assert [one.text for one in kept.entries()] == ["four", "three"]
+
+
 def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "ENTRIES_MAX", 150)
     with opened(tmp_path / "h") as kept:
@@ -276,6 +288,8 @@ def test_signs_that_mean_something_to_sql_mean_themselves() -> None:
         assert kept.search("ünd", HOST, HERE) == ["ls ünder"]
         assert kept.search("'", HOST, HERE) == ['say "it\'s"']
         assert kept.search("a" * 5000, HOST, HERE) == []
+        add(kept, "z" * 2 * history.WORDS_MAX)
+        assert kept.search("z" * 5000, HOST, HERE) == ["z" * 2 * history.WORDS_MAX], "the rest is not looked for"
 
 
 def test_an_old_line_with_the_words_is_found_before_a_thousand_that_have_the_letters(

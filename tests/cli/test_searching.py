@@ -42,6 +42,7 @@ def test_a_line_is_found_by_some_letters_and_enter_does_not_run_it(
         fill(terminal)
         terminal.type(CTRL_R + "nbrone")
         terminal.wait_for("search: nbrone\n> echo number one")
+        assert re.search(r"[#$]\nsearch:", terminal.text), "right below the prompt"
         terminal.press("enter")
         closed(terminal)
         assert terminal.text.splitlines()[-1].endswith("echo number one")
@@ -73,6 +74,15 @@ def test_what_was_typed_is_there_again(key: str, terminal: Terminal) -> None:
     closed(terminal)
     terminal.press("enter")
     terminal.wait_until(lambda: "\ntyped" in terminal.text, "what was typed ran")
+
+
+def test_escape_does_not_wait_for_what_could_follow(terminal: Terminal) -> None:
+    terminal.type("echo typed")
+    terminal.wait_for("echo typed")
+    terminal.type(CTRL_R + "x")
+    terminal.wait_for("nothing found")
+    terminal.type("\x1bf")
+    terminal.wait_until(lambda: terminal.text.endswith("echo typedf"), "the prompt, and the next key in it")
 
 
 def test_lines_of_lines_are_shown_in_one_and_taken_whole(target: str, tmp_path: Path) -> None:

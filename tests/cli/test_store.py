@@ -104,6 +104,17 @@ def test_a_writer_does_not_keep_readers_waiting(tmp_path: Path) -> None:
         assert kept.rows(ALL) == [(1,)]
         other.execute("COMMIT")
         assert kept.rows(ALL) == [(1,), (2,)]
+        reader = other.execute(ALL)
+        reader.fetchone()
+        assert put(kept, 3), "nor do readers keep a writer"
+        reader.close()
+
+
+def test_two_that_begin_at_once_make_the_tables_once(tmp_path: Path) -> None:
+    with opened(tmp_path / "file") as first, opened(tmp_path / "file") as late:
+        put(first, 1)
+        late._make(first._open())  # as one that saw version 0 before it waited for the lock
+        assert late.rows(ALL) == [(1,)]
 
 
 def test_a_long_question_is_answered_with_what_was_found_in_time() -> None:

@@ -19,7 +19,8 @@ empty input; programs that need a terminal, such as editors, do not run in it.
 
   Enter      runs the line, or goes on if it is not whole
   Alt-Enter  begins a new line
-  Ctrl-R     searches the history; what it suggests as you type, right arrow takes
+  Ctrl-R     searches the history, by a few letters of a line
+  right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
 
