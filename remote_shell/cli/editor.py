@@ -1,12 +1,16 @@
 """Reading a line at the prompt: prompt_toolkit, set up for shell.
 
 Enter runs what is whole and goes on with what is not; Alt-Enter always begins a new line; a paste lands in the editor and waits
-for Enter. Never runs anything and knows no connection. Neighbours: `continuation` says what is whole, `history` remembers.
+for Enter. Never runs anything and knows no connection. Neighbours: `continuation` says what is whole, `suggesting` and `searching`
+bring the history to the prompt, `inputrc` says whose keys it has.
 """
 
 from __future__ import annotations
 
+import os
+
 from prompt_toolkit import PromptSession
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
@@ -14,30 +18,40 @@ from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
+from remote_shell.cli import searching
 from remote_shell.cli.continuation import is_incomplete
-from remote_shell.cli.history import FileHistory
+from remote_shell.cli.history import History
+from remote_shell.cli.inputrc import editing_mode
 from remote_shell.cli.screen import Screen, directory_text, printable
+from remote_shell.cli.suggesting import Lines, Suggester
 
+_MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
+_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE}  # for terminals without colour too
 _STYLE = {"host": "bold", "directory": "ansicyan", "mark.failed": "ansired bold", "more": "ansibrightblack"}
 
 
 class Editor:
-    """The prompt of one host. `colour` is hosts.toml's word for the host's name; `sign` ends the prompt."""
+    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt."""
 
     def __init__(
-        self, screen: Screen, *, name: str, history: str | None, colour: str | None = None, sign: str = "$"
+        self, screen: Screen, *, name: str, history: History, colour: str | None = None, sign: str = "$"
     ) -> None:
+        self.host = name
+        self.history = history
         self.home = ""  # what ~ stands for
         self.active = False  # the prompt is on the screen
         self._kept = ""  # what was typed when `wake` came
         self._name = printable(name)
         self._sign = sign
+        self._cwd = ""
         style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=_bindings(),
-            history=FileHistory(history) if history is not None else None,
-            style=Style.from_dict(style if screen.colour else {}),
+            key_bindings=self._bindings(),
+            editing_mode=_MODES[editing_mode(os.environ)],
+            history=Lines(history),
+            auto_suggest=Suggester(history, self._place),
+            style=Style.from_dict(_PLAIN | (style if screen.colour else {})),
             prompt_continuation=_continuation,
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
             output=create_output(always_prefer_tty=True),  # stdout may be a file: the prompt goes where the person is
@@ -45,12 +59,15 @@ class Editor:
             include_default_pygments_style=False,
             reserve_space_for_menu=0,
         )
+        self._search = searching.Search(self._session, history, self._place)
 
     async def read(self, cwd: str, *, failed: bool) -> str | None:
         """The next line or lines, an empty text after `wake`, or None on Ctrl-D. What Ctrl-C clears is forgotten."""
         self.active = True
+        self._cwd = cwd
         try:
             while True:
+                self._search.end()
                 kept, self._kept = self._kept, ""
                 message = self._prompt(cwd, failed)
                 try:
@@ -75,6 +92,9 @@ class Editor:
             self._kept = self._session.default_buffer.text
             self._session.app.exit(result="")
 
+    def _place(self) -> tuple[str, str]:
+        return self.host, self._cwd
+
     def _prompt(self, cwd: str, failed: bool) -> StyleAndTextTuples:
         return [
             ("class:host", self._name),
@@ -83,31 +103,34 @@ class Editor:
             ("", " "),
         ]
 
+    def _bindings(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("enter")
+        def _(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            if is_incomplete(buffer.text):
+                buffer.insert_text("\n")
+            else:
+                buffer.validate_and_handle()
+
+        @keys.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @keys.add(Keys.BracketedPaste)
+        def _(event: KeyPressEvent) -> None:
+            # Without the line ends at its end, which would leave the cursor below what Enter is to run.
+            text = event.data.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+            event.current_buffer.insert_text(text)
+
+        @keys.add("c-r")
+        def _(event: KeyPressEvent) -> None:
+            self._search.begin()
+
+        return keys
+
 
 def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
     """Before each line but the first; a long line that the terminal folds stays one to look at."""
     return [] if wrap_count else [("class:more", "> ")]
-
-
-def _bindings() -> KeyBindings:
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def _(event: KeyPressEvent) -> None:
-        buffer = event.current_buffer
-        if is_incomplete(buffer.text):
-            buffer.insert_text("\n")
-        else:
-            buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def _(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    @keys.add(Keys.BracketedPaste)
-    def _(event: KeyPressEvent) -> None:
-        # Without the line ends at its end, which would leave the cursor below what Enter is to run.
-        text = event.data.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
-        event.current_buffer.insert_text(text)
-
-    return keys

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 
 from prompt_toolkit.application import run_in_terminal
 
 from remote_shell.cli import exit_status
 from remote_shell.cli.editor import Editor
+from remote_shell.cli.history import Entry, History
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.screen import Screen
@@ -51,6 +53,7 @@ class Repl:
         self._notices = Notices(name, self._say, self._later)
         self._timer: asyncio.TimerHandle | None = None
         self._editor: Editor | None = None
+        self._history: History | None = None
         self._shell: AsyncShell | None = None
         self._task: asyncio.Task[None] | None = None
         self._interrupts = 0  # Ctrl-C since the command began
@@ -74,7 +77,7 @@ class Repl:
         Raises CommandError, ConnectionLostError, LeftBySignalError, GivenUpError.
         """
         loop = asyncio.get_running_loop()
-        self._editor = editor
+        self._editor, self._history = editor, editor.history
         self._task = asyncio.create_task(self._lines(open_shell, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
@@ -111,8 +114,10 @@ class Repl:
     async def _execute(self, shell: AsyncShell, line: str) -> bool:
         """Run one line; whether that was the last."""
         self._interrupts = 0
+        started, cwd = time.time(), shell.cwd
+        result: ShellResult | None = None
         try:
-            result: ShellResult = await shell.run(line, text=False, on_output=self.screen.write)
+            result = await shell.run(line, text=False, on_output=self.screen.write)
         except ShellEndedError as error:
             self._report_end(line, error.reason)
             return True
@@ -123,6 +128,8 @@ class Repl:
             complain(str(error))
             self.status = exit_status.FAILED
             return False
+        finally:
+            self._remember(line, cwd, started, result)
         self.screen.fresh_line()
         self.status = _status(result)
         if result.shell == "alive":
@@ -130,6 +137,17 @@ class Repl:
             return False
         self._report_end(line, f"shell_{result.shell}")
         return True
+
+    def _remember(self, line: str, cwd: str, started: float, result: ShellResult | None) -> None:
+        """Into the history, now that the command has ended, or nobody knows whether it has."""
+        if self._history is None or self._editor is None:
+            return
+        status, signal_name, duration = None, None, max(0.0, time.time() - started)
+        if result is not None:
+            status, signal_name, duration = _status(result), result.signal, result.duration
+        self._history.add(Entry(line, self._editor.host, cwd, status, signal_name, started, duration))
+        if problem := self._history.problem():
+            self._say(problem)
 
     def _report_end(self, line: str, reason: str) -> None:
         """Why there is no next prompt, unless the person asked for that."""
@@ -218,6 +236,6 @@ def history_path() -> str | None:
     from remote_shell.errors import ConfigError
 
     try:
-        return os.path.join(state_dir(), "history")
+        return os.path.join(state_dir(), "history.sqlite3")
     except ConfigError:
         return None

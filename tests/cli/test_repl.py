@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shlex
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from remote_shell import testing
+from remote_shell.cli.history import History
 from tests.cli.program import ARGV, environment
 from tests.proxy import Proxy
 from tests.terminal import Terminal
@@ -225,18 +226,38 @@ def test_bytes_that_are_not_ascii_arrive(target: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_history_is_private_kept_and_found(target: str, tmp_path: Path) -> None:
     with repl(target, tmp_path) as terminal:
+        run(terminal, "cd /tmp")
         run(terminal, "echo number one")
+        run(terminal, "(exit 3)")
         run(terminal, " echo secret")
-        terminal.press("ctrl-d")
+        terminal.type("exit 5\r")
         terminal.wait_end()
-    path = tmp_path / "state" / "history"
+    path = tmp_path / "state" / "history.sqlite3"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [json.loads(line) for line in path.read_text().splitlines()] == ["echo number one"]
+    with contextlib.closing(History(str(path))) as kept:
+        entries = kept.entries()
+    found = [(entry.text, entry.status, entry.directory) for entry in reversed(entries)]
+    assert found[1:] == [("echo number one", 0, "/tmp"), ("(exit 3)", 3, "/tmp"), ("exit 5", 5, "/tmp")]
+    assert found[0][:2] == ("cd /tmp", 0) and found[0][2] != "/tmp", "the directory before it ran"
+    assert {entry.host for entry in entries} == {os.uname().nodename}
+    assert all(time.time() - 60 < entry.started <= time.time() and 0 <= entry.duration < 60 for entry in entries)
     with repl(target, tmp_path) as terminal:
-        terminal.press("up")
+        terminal.press("up", "up", "up")
         terminal.wait_for("echo number one")
         terminal.press("enter")
         terminal.wait_until(lambda: "\nnumber one" in terminal.text, "it ran")
+
+
+def test_a_history_that_can_not_be_used_is_told_once_and_going_up_works(target: str, tmp_path: Path) -> None:
+    (tmp_path / "state" / "history.sqlite3").mkdir(parents=True, mode=0o700)
+    (tmp_path / "state").chmod(0o700)
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "echo one")
+        terminal.wait_for("history.sqlite3: not a regular file; until you leave, lines are kept in memory")
+        run(terminal, "echo two")
+        terminal.press("up", "up")
+        terminal.wait_for("echo one", count=2)
+        assert terminal.everything.count("not a regular file") == 1
 
 
 # --- how the shell ends
@@ -388,4 +409,4 @@ def test_everything_is_given_back_to_the_terminal(target: str, tmp_path: Path) -
         terminal.type(f"stty -a > {tmp_path}/after; echo back again\r")
         terminal.wait_until(lambda: "\nback again" in terminal.text, "the outer shell")
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
-    assert os.path.exists(tmp_path / "state" / "history")
+    assert os.path.exists(tmp_path / "state" / "history.sqlite3")

@@ -28,6 +28,7 @@ KEYS = {
     "ctrl-d": "\x04",
     "ctrl-u": "\x15",
     "up": "\x1b[A",
+    "right": "\x1b[C",
     "ctrl-\\": "\x1c",
 }
 

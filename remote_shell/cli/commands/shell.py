@@ -21,6 +21,8 @@ empty input; programs that need a terminal, such as editors, do not run in it.
 
   Enter      runs the line, or goes on if it is not whole
   Alt-Enter  begins a new line
+  Ctrl-R     searches the history, by a few letters of a line
+  right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
 
@@ -89,6 +91,7 @@ def person_or_script(target: str, options: dict[str, Any], *, trial: bool = Fals
 async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) -> int:
     from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
+    from remote_shell.cli.history import History
     from remote_shell.cli.repl import Repl, history_path
     from remote_shell.cli.screen import Screen, introduction
     from remote_shell.client.async_ import connect_async
@@ -107,11 +110,15 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
         name = host.welcome.host if named is None else named.name
         for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):
             screen.note(line)
+        history = History(history_path())
         editor = Editor(
             screen,
             name=name,
-            history=history_path(),
+            history=history,
             colour=named.colour if named is not None else None,
             sign="#" if host.welcome.account == "root" else "$",
         )
-        return await repl.run(host.shell, editor)
+        try:
+            return await repl.run(host.shell, editor)
+        finally:
+            history.close()
