@@ -70,9 +70,9 @@ class BashLink:
         self._poller.add(self._status, poller.READ, self.read)
         self._watched = True
 
-    def run(self, serial: int, line: bytes, stdin: bytes) -> None:
+    def run(self, serial: int, line: bytes, stdin: bytes, *, statuses: bool = False) -> None:
         """Let bash run `line` with `stdin` (a path) and report under `serial`. One at a time: there is one memfd."""
-        text = source_text(line, stdin, self.flags)
+        text = source_text(line, stdin, self.flags, statuses=statuses)
         os.ftruncate(self._text, 0)
         at = 0
         while at < len(text):

@@ -13,6 +13,8 @@ rejected for that: whoever sets their own (direnv, starship) would end the repor
 PS2 are set anew after each command. So was a second typed line after each first: 20 of 70 microseconds. The same words are
 typed with a backslash or after `builtin` because users may have aliases and functions of these names.
 
+On a terminal the commands of a pipeline have their statuses told, by a word of ours that follows the user's own.
+
 What it costs a user: `set -x` shows three signs (+++) instead of one; traps on ERR and DEBUG run for our words too;
 `$_` and PIPESTATUS are not kept; under `set -e` a last `a && b` that fails ends the shell; SIGINT writes a newline on stderr.
 
@@ -42,8 +44,9 @@ _QUIET = b"[[ -z ${PS1-}${PS2-} ]] || { PS1= PS2=; } 2>/dev/null"
 _REPORT = rb"""__remote_shell_report() {
 builtin set -- "$?" "$-" "$1"
 if [[ $3 != "${__remote_shell_last-}" ]]; then
-builtin printf '%%s\0' "$3" "$1" "$2" "${PWD-}" >&%d
+builtin printf '%%s\0' "$3" "$1" "$2" "${PWD-}" "${__remote_shell_statuses-}" >&%d
 __remote_shell_last=$3
+__remote_shell_statuses=
 if [[ $2 == *[vx]* ]]; then
 builtin set +vx
 fi
@@ -55,6 +58,13 @@ fi
 builtin return "$1"
 }
 readonly -f __remote_shell_report
+__remote_shell_pipe() {
+builtin set -- "$?" "$@"
+builtin local IFS=' '
+__remote_shell_statuses="${*:2}"
+builtin return "$1"
+}
+readonly -f __remote_shell_pipe
 """ % (STATUS_FD, _QUIET, _QUIET)
 
 # Interactive shells keep a history file, look for mail and expand `!`: none of that is wanted of a program's shell. That a
@@ -70,13 +80,18 @@ class Report:
     status: int
     flags: bytes
     cwd: bytes
+    statuses: tuple[int, ...] = ()
 
 
 def start_text(stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
     """The first typed lines: no prompt before stderr is the user's, descriptors in their places, the report defined."""
     moves = (b"2>&%d" % stderr_fd, b"%d>&%d" % (STATUS_FD, status_fd), b"%d<&%d" % (TEXT_FD, text_fd))
     closes = (b"%d>&-" % fd for fd in (stderr_fd, status_fd, text_fd))
-    return b"PS1= PS2=; exec %s %s\n" % (b" ".join(moves), b" ".join(closes)) + _SETTINGS + _REPORT
+    return (
+        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND; exec %s %s\n" % (b" ".join(moves), b" ".join(closes))
+        + _SETTINGS
+        + _REPORT
+    )
 
 
 def report_text(serial: int) -> bytes:
@@ -94,8 +109,14 @@ def exit_text() -> bytes:
     return b"{ \\builtin exit; } 2>/dev/null\n"
 
 
-def source_text(line: bytes, stdin: bytes, flags: bytes) -> bytes:
-    """What lies in the memfd: the user's line, with the tracing that the report switched off switched on again."""
+def source_text(line: bytes, stdin: bytes, flags: bytes, *, statuses: bool = False) -> bytes:
+    """What lies in the memfd: the user's line, with the tracing that the report switched off switched on again.
+
+    With `statuses` the report tells those of a last pipeline. They are gone once `eval` returns, so it is a word of ours after the
+    user's own; not where that might become a part of them, in a here-document or after a backslash.
+    """
+    if statuses and b"|" in line and b"<<" not in line and not line.endswith(b"\\"):
+        line += b'\n__remote_shell_pipe "${PIPESTATUS[@]}"'
     if b"x" in flags:
         line = b"set -x;" + line  # in the same line, so that line numbers stay true
     if b"v" in flags:
@@ -112,11 +133,12 @@ class ReportReader:
     def feed(self, data: bytes) -> Iterator[Report]:
         """The reports that are complete with `data`."""
         *fields, self._rest = (self._rest + data).split(b"\0")
-        left = len(fields) % 4
+        left = len(fields) % 5
         if left:
             self._rest = b"\0".join([*fields[-left:], self._rest])
             del fields[-left:]
-        for at in range(0, len(fields), 4):
-            serial, status, flags, cwd = fields[at : at + 4]
+        for at in range(0, len(fields), 5):
+            serial, status, flags, cwd, statuses = fields[at : at + 5]
             if serial.isdigit() and status.isdigit():  # else somebody wrote nonsense to our descriptor
-                yield Report(int(serial), int(status), flags, cwd)
+                several = tuple(int(one) & 255 for one in statuses.split()[:256] if one.isdigit())
+                yield Report(int(serial), int(status), flags, cwd, several)

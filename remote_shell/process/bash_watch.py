@@ -52,6 +52,13 @@ class BashWatch:
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay, self._look)
 
+    def hurry(self) -> None:
+        """Something happened that may have dropped the report: look soon, if one is owed."""
+        if self._timer is not None and self._due() is not None:
+            self._timer.cancel()
+            self._delay = self._limits.shell_watch_first
+            self._timer = self._loop.call_later(self._delay, self._look)
+
     def stop(self) -> None:
         """The shell is gone."""
         if self._timer is not None:

@@ -17,6 +17,7 @@ import os
 import select
 import struct
 import termios
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -40,7 +41,7 @@ _LFLAG, _CC = 3, 6  # in what tcgetattr returns
 _SETSID = (b"/usr/bin/setsid", b"-c")  # util-linux, essential on Debian
 # What a terminal can hold back when a command's end is seen: 64 KiB in tty_buffer.c, 4 KiB in n_tty.c, and as much again to be sure.
 _HELD_MAX = 160 * 1024
-_EOF_AGAIN, _EOF_AGAIN_MAX = 0.002, 0.1  # seconds between two looks whether the input before an end of file was read
+_LINE_AGAIN, _LINE_AGAIN_MAX = 0.002, 0.05  # seconds between two looks whether the line before was read
 
 
 class Size(NamedTuple):
@@ -53,10 +54,10 @@ class Size(NamedTuple):
 class PtyProcess(PipeProcess):
     """A running command whose descriptors 0, 1 and 2 are a terminal. Everything comes as stream 1."""
 
-    __slots__ = ("_master", "slave_path")
+    __slots__ = ("_lines", "slave_path")
 
-    _master: int
     slave_path: bytes
+    _lines: deque[bytes]  # wait until the one before was read; empty: an end of file
 
     @classmethod
     def start_on_terminal(
@@ -108,7 +109,7 @@ class PtyProcess(PipeProcess):
         finally:
             os.close(slave)
         process = cls(popen, pidfd, command_id, sink, loop, limits)
-        process.slave_path = path
+        process.slave_path, process._lines = path, deque()
         try:
             process._watch_terminal(master, on_mode)
         except OSError as error:
@@ -122,7 +123,6 @@ class PtyProcess(PipeProcess):
     def _watch_terminal(self, master: int, on_mode: Callable[[Mode], None] | None) -> None:
         """Two descriptors, since each end of it is closed by itself: the terminal is hung up when both are."""
         poll, limits = self._poller, self._limits
-        self._master = master
         writer = os.dup(master)
         try:
             self.stdin = PtyInput(writer, poll, self._credit, limits)
@@ -167,24 +167,29 @@ class PtyProcess(PipeProcess):
         return group if group > 0 else None
 
     def write_line(self, text: bytes) -> None:
-        """A whole line, edited elsewhere, as input; in line mode only. Without an echo."""
-        assert isinstance(self.stdin, PtyInput), "a terminal has input"
-        self._terminal.set_external(True)
-        self.stdin.write_own(text)
+        """A line, edited elsewhere, as input; in line mode only, and without an echo. Empty: an end of file.
 
-    def end_input(self, delay: float = _EOF_AGAIN) -> None:
-        """An end of file for what reads, in line mode only, once it has read what was there before.
-
-        Under EXTPROC a VEOF (^D) that lies alone in the buffer is read as no bytes, and is data in company (n_tty.c, copy_from_read_buf).
+        Each waits until what came before it was read. Under EXTPROC a read takes all that lies there, but bash's `read` and others trust
+        that a terminal gives them one line at a time; and VEOF (^D) is an end of file only where it lies alone (n_tty.c,
+        copy_from_read_buf), and else data.
         """
+        self._lines.append(text)
+        if len(self._lines) == 1:
+            self._write_lines()
+
+    def _write_lines(self, delay: float = _LINE_AGAIN) -> None:
         terminal = self._terminal
-        if terminal.fd < 0 or not isinstance(self.stdin, PtyInput) or terminal.mode() == "raw":
+        if terminal.fd < 0 or not isinstance(self.stdin, PtyInput):
+            self._lines.clear()
             return
-        if self.stdin.queued or self._waiting():
-            self._loop.call_later(delay, self.end_input, min(2 * delay, _EOF_AGAIN_MAX))
-        else:
-            terminal.set_external(True)
-            self.stdin.write_own(terminal.character(termios.VEOF))
+        raw = terminal.mode() == "raw"  # who reads keys gets all of them
+        while self._lines:
+            if not raw and (self.stdin.queued or self._waiting()):
+                self._loop.call_later(delay, self._write_lines, min(2 * delay, _LINE_AGAIN_MAX))
+                return
+            line = self._lines.popleft()
+            terminal.set_external(not raw)
+            self.stdin.write_own(line or terminal.character(termios.VEOF))
 
     def _waiting(self) -> int:
         """Bytes of input that nobody has read."""
@@ -203,10 +208,12 @@ class PtyProcess(PipeProcess):
 
     def unread(self) -> bytes:
         """Take back the input that nobody has read. Only while the program is known not to read: see `shell`."""
+        later = b"".join(self._lines)
+        self._lines.clear()
         try:
             slave = os.open(self.slave_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            return b""
+            return later
         found = b""
         try:
             self._terminal.set_external(True)  # also what is no whole line
@@ -216,7 +223,7 @@ class PtyProcess(PipeProcess):
             pass
         finally:
             os.close(slave)
-        return found
+        return found + later
 
 
 class PtyInput(InputPipe):

@@ -1,7 +1,10 @@
-"""The live shell over pipes: one long-lived bash that keeps directory, variables and functions between commands.
+"""The live shell: one long-lived bash that keeps directory, variables and functions between commands.
 
 A command's end is reported on a pipe of its own, and what the command wrote is in the output pipes before that: at the report
 we pass on what FIONREAD shows there, then tell `done`. Output that comes between commands is that of background jobs.
+
+On a terminal (`pty`) bash types from a pipe even so: only its commands have the terminal as their stdin, so that bash never takes a
+person's input for a command of ours, and what a command left unread can be taken back.
 
 Must never run two commands at once, let a late Ctrl-C reach the next command, or hang on what a user does to the shell: it
 ends (`exit`, `set -e`), is replaced (`exec`), or a timeout ends it. Only bash: dash ends itself on a syntax error in `eval`.
@@ -16,7 +19,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from remote_shell.errors import CommandRefusedError, ShellEndedError
@@ -26,9 +29,11 @@ from remote_shell.process.base import Exit, signal_number
 from remote_shell.process.bash_link import BashLink
 from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
 from remote_shell.process.bash_watch import BashWatch
+from remote_shell.process.input import InputPipe
 from remote_shell.process.launch import no_resources
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.poller import Poller
+from remote_shell.process.pty import Mode, PtyProcess, Size
 from remote_shell.process.shell_command import NOBODY, Done, ShellCommand, ShellSink, State
 
 _READ_AGAIN = 0.001  # seconds between two looks whether bash has read what we typed, and how many of them
@@ -42,7 +47,7 @@ class LiveShell:
 
     __slots__ = (
         "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
-        "_serial", "_sink", "_state", "_watch", "cwd",
+        "_serial", "_sink", "_state", "_terminal", "_typed", "_watch", "cwd",
     )  # fmt: skip
 
     def __init__(self, cwd: bytes, sink: ShellSink, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
@@ -53,6 +58,8 @@ class LiveShell:
         self._limits = limits
         self._poller = Poller.of(loop)
         self._process: PipeProcess
+        self._terminal: PtyProcess | None = None  # the same, if it is one
+        self._typed: InputPipe  # what bash reads its commands from
         self._link: BashLink
         self._watch: BashWatch | None = None
         self._children = -1  # /proc/PID/task/PID/children, kept open: a look costs one system call
@@ -75,11 +82,13 @@ class LiveShell:
         limits: Limits,
         shell_path: bytes = b"/bin/bash",
         startup_files: bool = False,
+        size: Size | None = None,
     ) -> LiveShell:
         """Start bash in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
 
         No startup file is read (`--norc --noprofile`), so that a command finds the same shell everywhere, unless
-        `startup_files` asks for ~/.bashrc. What it writes on stderr is lost with bash's own messages at its start.
+        `startup_files` asks for ~/.bashrc. What it writes on stderr is lost with bash's own messages at its start. With `size` its
+        commands have a terminal, in line mode, and it is a login shell.
         """
         shell = cls(cwd, sink, loop, limits)
         argv = (shell_path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
@@ -88,19 +97,31 @@ class LiveShell:
         except OSError as error:
             raise no_resources(error) from error
         try:
-            process = shell._process = PipeProcess.start(
-                argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell), loop=loop, limits=limits,
-                stdin="pipe", hidden_stderr=link.inherit,
-            )  # fmt: skip
+            if size is None:
+                process = shell._process = PipeProcess.start(
+                    argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell), loop=loop, limits=limits,
+                    stdin="pipe", hidden_stderr=link.inherit,
+                )  # fmt: skip
+                assert process.stdin is not None
+                shell._typed = process.stdin
+            else:
+                ends = _TerminalEnds(link, shell_path)
+                try:
+                    process = shell._process = shell._terminal = PtyProcess.start_on_terminal(
+                        (shell_path, b"--login", *ARGUMENTS), cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell),
+                        loop=loop, limits=limits, size=size, on_mode=shell._mode, wrapped=ends.wrap,
+                    )  # fmt: skip
+                    shell._typed = InputPipe(ends.take(), shell._poller, _uncredited, limits)
+                finally:
+                    ends.close()
         except BaseException:
             link.close()
             raise
         try:
             shell._children = os.open(f"/proc/{process.pid}/task/{process.pid}/children", os.O_RDONLY | os.O_CLOEXEC)
-            link.open(process.write_stdin)
-            assert process.stdin is not None
+            link.open(shell._typed.write)
             due, ask, lost = shell._due, link.ask, process.kill_now
-            shell._watch = BashWatch(loop, limits, process.pid, process.stdin, due, ask, lost)
+            shell._watch = BashWatch(loop, limits, process.pid, shell._typed, due, ask, lost)
         except OSError as error:
             shell.close()
             process.kill_now()
@@ -133,10 +154,15 @@ class LiveShell:
     def write_stdin(self, data: bytes | memoryview, number: int | None = None) -> None:
         """Stdin for the current command (before bash has started, the first), or for the waiting one of that number.
 
-        Without a taker it is thrown away.
+        Without a taker it is thrown away. On a terminal it is that terminal's, as long as a command runs.
         """
         command = self._find(number)
-        if command is not None and command.stdin is not None:
+        if self._terminal is not None:
+            if command is not None and command.state in ("running", "told"):
+                self._terminal.write_stdin(data)
+            elif data:
+                self._credit(len(data))
+        elif command is not None and command.stdin is not None:
             command.stdin.write(data)
         elif data:
             self._credit(len(data))
@@ -162,6 +188,9 @@ class LiveShell:
         if signum == signal.SIGINT:
             self._interrupt(command)
             return True
+        if self._terminal is not None and signum in (signal.SIGQUIT, signal.SIGTSTP):  # ^\ and ^Z
+            group = self._foreground()
+            return group != self.pid and tree.signal_group(group, signum)
         return command.signal(self.pid, signum)
 
     def cancel(self, number: int) -> bool:
@@ -174,6 +203,25 @@ class LiveShell:
             return self._drop_waiting(number, len(self._queue))
         self._cancel(command)
         return True
+
+    # --- its terminal
+
+    def write_line(self, line: bytes) -> bool:
+        """Input for the command that runs, edited elsewhere; False if there is none. An empty line is an end of file."""
+        if self._terminal is None or self._current is None or self._current.state not in ("running", "told"):
+            return False
+        self._terminal.write_line(line)
+        return True
+
+    def look_at_mode(self) -> None:
+        """Tell a change of the terminal's mode that was not told yet."""
+        if self._terminal is not None:
+            self._terminal.mode  # noqa: B018  # telling is what looking does
+
+    def resize(self, size: Size) -> None:
+        """The terminal's window has another size."""
+        if self._terminal is not None:
+            self._terminal.resize(size)
 
     @property
     def busy(self) -> bool:
@@ -207,8 +255,8 @@ class LiveShell:
 
     def end(self) -> None:
         """Let the shell end by itself after the current command: traps on EXIT run, background jobs live on."""
-        self._process.write_stdin(exit_text())
-        self._process.close_stdin()
+        self._typed.write(exit_text())
+        self._typed.close_when_written()
 
     def kill(self, grace: float, first: str = "SIGHUP") -> None:
         """End the shell and its whole tree, background jobs too; an interactive bash ignores SIGTERM. Goes on after `close`."""
@@ -283,7 +331,9 @@ class LiveShell:
         command.before = self._children_now()
         if command.timeout is not None:
             command.timer = self._loop.call_later(command.timeout, self._timed_out, command)
-        self._link.run(self._serial, command.line, command.stdin_path())
+        terminal = self._terminal
+        stdin = command.stdin_path() if terminal is None else terminal.slave_path
+        self._link.run(self._serial, command.line, stdin, statuses=terminal is not None)
         command.line = b""
 
     def _reported(self, report: Report) -> None:
@@ -297,10 +347,19 @@ class LiveShell:
         elif command is not None and command.state == "running":
             command.state = "reported"
             command.stop_timer()
-            done = command.done(report.status, None, self.cwd, self._loop.time(), "alive")
+            done = command.done(report.status, None, self.cwd, self._loop.time(), "alive", report.statuses)
             self._process.settle(lambda: self._tell(command, done))
 
+    def _mode(self, mode: Mode) -> None:
+        if mode != "raw" and self._watch is not None:
+            self._watch.hurry()  # in raw mode ^C is the kernel's business, and may have dropped the line that reports
+        self._sink.on_mode(mode)
+
     def _tell(self, command: ShellCommand, done: Done) -> None:
+        if self._terminal is not None:
+            self.look_at_mode()  # `stty sane` out of raw mode is announced by nothing
+            if left := self._terminal.unread():
+                self._sink.on_unread(left)
         self._current = None
         command.close()
         self._sink.on_done(done)
@@ -324,14 +383,13 @@ class LiveShell:
     def _interrupt(self, command: ShellCommand, patience: int = _READ_PATIENCE) -> None:
         if command is not self._current or command.state == "reported":
             return
-        typed = self._process.stdin
-        if patience and not self._interrupts and typed is not None and typed.unread():
+        if patience and not self._interrupts and self._typed.unread():
             # Bash has not read the line yet: a SIGINT now would be spent on its empty prompt.
             self._loop.call_later(_READ_AGAIN, self._interrupt, command, patience - 1)
             return
         self._interrupts += 1
-        tree.signal_group(self.pid, signal.SIGINT)
-        for pid, stat in command.processes(self.pid).items():
+        tree.signal_group(self._foreground(), signal.SIGINT)
+        for pid, stat in () if self._terminal is not None else command.processes(self.pid).items():
             if stat.session == self.pid and stat.group != self.pid:  # `set -m` gives each job a group of its own
                 tree.signal_process(pid, stat, signal.SIGINT)
         self._link.ask(self._serial)  # the signal may have dropped the line that reports
@@ -345,15 +403,20 @@ class LiveShell:
         """
         if command is not self._current or command.state != "running" or self._state != "alive":
             return
+        group = self._foreground()
         survivors = {
             pid: stat
             for pid, stat in command.processes(self.pid).items()
-            if stat.alive and stat.group == self.pid and stat.state not in "DT" and tree.dies_of(pid, signal.SIGINT)
+            if stat.alive and stat.group == group and stat.state not in "DT" and tree.dies_of(pid, signal.SIGINT)
         }
         if survivors:
             self._interrupts += 1
-            tree.signal_group(self.pid, signal.SIGINT)
+            tree.signal_group(group, signal.SIGINT)
             self._link.ask(self._serial)
+
+    def _foreground(self) -> int:
+        """Whom ^C reaches: on a terminal its foreground group, as bash's job control has it."""
+        return self.pid if self._terminal is None else self._terminal.foreground() or self.pid
 
     def _timed_out(self, command: ShellCommand) -> None:
         command.timed_out = True
@@ -384,7 +447,7 @@ class LiveShell:
         if stat is None or not stat.alive:
             return
         self._state = "replaced"
-        self._process.close_stdin()  # should it be bash still, with our descriptor closed, then this ends it
+        self._typed.close_when_written()  # should it be bash still, with our descriptor closed, then this ends it
         command = self._current
         if command is not None and command.state == "running":
             command.state = "told"
@@ -415,9 +478,46 @@ class LiveShell:
         self._link.close()
         if self._watch is not None:
             self._watch.stop()
+        self._typed.close()
         if self._children >= 0:
             os.close(self._children)
             self._children = -1
+
+
+class _TerminalEnds:
+    """How bash gets a terminal and yet a pipe for its stdin: setsid(1) wants the terminal there, so a first bash moves it."""
+
+    def __init__(self, link: BashLink, shell_path: bytes) -> None:
+        self._link = link
+        self._shell_path = shell_path
+        self._fds: list[int] = []
+        self._ours = -1
+
+    def wrap(self, terminal: int) -> tuple[Sequence[bytes], Sequence[int], int]:
+        """For `PtyProcess.start_on_terminal`. OSError: EMFILE, ENFILE."""
+        theirs, self._ours = os.pipe2(os.O_CLOEXEC)
+        nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._fds = [theirs, nowhere]
+        inherited = self._link.inherit(terminal)
+        # -p: no BASH_ENV; the descriptor's number is only known here
+        script = b'exec "$@" 0<&%d %d<&-' % (theirs, theirs)
+        return (self._shell_path, b"-p", b"-c", script, b"bash"), (*inherited, theirs), nowhere
+
+    def take(self) -> int:
+        """The pipe's write end, which the caller owns from now on."""
+        ours, self._ours = self._ours, -1
+        return ours
+
+    def close(self) -> None:
+        """Close what nobody took."""
+        for fd in (*self._fds, self._ours):
+            if fd >= 0:
+                os.close(fd)
+        self._fds, self._ours = [], -1
+
+
+def _uncredited(n: int) -> None:
+    """Of what we typed: nobody's credit."""
 
 
 class _BashSink:

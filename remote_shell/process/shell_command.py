@@ -17,6 +17,7 @@ from remote_shell.process import tree
 from remote_shell.process.base import Exit
 from remote_shell.process.input import InputPipe
 from remote_shell.process.poller import Poller
+from remote_shell.process.pty import Mode
 from remote_shell.process.tree import Stat
 
 State = Literal["alive", "ended", "replaced"]
@@ -29,6 +30,7 @@ class Done:
     `status` is what `$?` has become: 130 after SIGINT, 2 after a syntax error. Where the command ended the shell, `status` or
     `signal` is the shell's own. Both are None after `exec`, and if the shell was gone before the command could run. `cwd` is the
     directory afterwards, `duration` in seconds. `shell` says whether the shell takes another command.
+    `statuses` are those of a last pipeline's commands, on a terminal.
     """
 
     number: int
@@ -38,6 +40,7 @@ class Done:
     duration: float
     timed_out: bool
     shell: State
+    statuses: tuple[int, ...] = ()
 
 
 class ShellSink(Protocol):
@@ -58,6 +61,12 @@ class ShellSink(Protocol):
     def on_stdin(self, n: int) -> None:
         """`n` more bytes of stdin were taken by a command's pipe, or thrown away because nobody can read them."""
 
+    def on_mode(self, mode: Mode) -> None:
+        """On a terminal: what its mode is for the output that follows."""
+
+    def on_unread(self, data: bytes) -> None:
+        """On a terminal: input that the command which ends now left there. Before its `on_done`."""
+
 
 class _Nobody:
     """Stands for the sink of a shell that was closed."""
@@ -71,6 +80,10 @@ class _Nobody:
     def on_exit(self, exit: Exit) -> None: ...
 
     def on_stdin(self, n: int) -> None: ...
+
+    def on_mode(self, mode: Mode) -> None: ...
+
+    def on_unread(self, data: bytes) -> None: ...
 
 
 NOBODY: ShellSink = _Nobody()
@@ -127,10 +140,18 @@ class ShellCommand:
             tree.signal_process(pid, stat, number)
         return bool(found)
 
-    def done(self, status: int | None, signal: str | None, cwd: bytes, now: float, shell: State) -> Done:
+    def done(
+        self,
+        status: int | None,
+        signal: str | None,
+        cwd: bytes,
+        now: float,
+        shell: State,
+        statuses: tuple[int, ...] = (),
+    ) -> Done:
         """What to tell of it at the loop's time `now`."""
         duration = 0.0 if self.state == "waiting" else now - self.started
-        return Done(self.number, status, signal, cwd, duration, self.timed_out, shell)
+        return Done(self.number, status, signal, cwd, duration, self.timed_out, shell, statuses)
 
     def stop_timer(self) -> None:
         if self.timer is not None:

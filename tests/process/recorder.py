@@ -15,6 +15,7 @@ from typing import Any
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.process.base import Exit
 from remote_shell.process.pipes import PipeProcess
+from remote_shell.process.pty import Mode
 from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done
 
@@ -35,6 +36,8 @@ class Recorder:
         self.exit: Exit | None = None
         self.dones: list[Done] = []
         self.credit = 0
+        self.modes: list[Mode] = []
+        self.unread: list[bytes] = []
         self.log: list[str] = []  # the order of all calls
         self.when_output: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
@@ -66,6 +69,14 @@ class Recorder:
         assert n > 0
         self.credit += n
         self._note("stdin")
+
+    def on_mode(self, mode: Mode) -> None:
+        self.modes.append(mode)
+        self._note(f"mode {mode}")
+
+    def on_unread(self, data: bytes) -> None:
+        self.unread.append(data)
+        self._note("unread")
 
     def _note(self, word: str) -> None:
         self.log.append(word)

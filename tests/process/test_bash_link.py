@@ -60,7 +60,7 @@ async def test_the_text_is_whole_and_replaces_the_one_before() -> None:
 
 async def test_reports_and_the_end_are_told() -> None:
     ends = Ends()
-    os.write(ends.status, b"3\x001\x00hx\x00/tmp\x00")
+    os.write(ends.status, b"3\x001\x00hx\x00/tmp\x00\x00")
     await eventually(lambda: ends.reports == [Report(3, 1, b"hx", b"/tmp")])
     assert ends.link.flags == b"hx"
     os.close(ends.status)

@@ -16,8 +16,8 @@ def reports(*pieces: bytes) -> list[Report]:
 
 
 def test_reports_survive_any_cut() -> None:
-    stream = b"7\x000\x00hBs\x00/a\nb \xff\x008\x00255\x00ehBs\x00\x00"
-    whole = [Report(7, 0, b"hBs", b"/a\nb \xff"), Report(8, 255, b"ehBs", b"")]
+    stream = b"7\x000\x00hBs\x00/a\nb \xff\x00\x008\x00255\x00ehBs\x00\x001 0 256\x00"
+    whole = [Report(7, 0, b"hBs", b"/a\nb \xff"), Report(8, 255, b"ehBs", b"", (1, 0, 0))]
     assert reports(stream) == whole
     assert reports(*[bytes([byte]) for byte in stream]) == whole
     for at in range(len(stream)):
@@ -25,7 +25,9 @@ def test_reports_survive_any_cut() -> None:
 
 
 def test_nonsense_is_no_report() -> None:
-    assert reports(b"x\x000\x00h\x00/\x001\x00y\x00h\x00/\x002\x003\x00h\x00/\x00") == [Report(2, 3, b"h", b"/")]
+    assert reports(b"x\x000\x00h\x00/\x00\x001\x00y\x00h\x00/\x00\x002\x003\x00h\x00/\x00-x\x00") == [
+        Report(2, 3, b"h", b"/")
+    ]
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
@@ -57,10 +59,18 @@ def test_tracing_is_switched_on_again() -> None:
     assert b'"set -v\na"' in source_text(b"a", b"/x", b"hv")
 
 
+@pytest.mark.parametrize("line", [b"a", b"a | cat <<E\nx\nE", b"a | b \\"])
+def test_statuses_are_asked_for_only_where_that_is_safe(line: bytes) -> None:
+    assert source_text(line, b"/x", b"", statuses=True) == source_text(line, b"/x", b"")
+    assert b"__remote_shell_pipe" in source_text(b"a | b # c", b"/x", b"", statuses=True)
+
+
 def test_a_typed_line_never_holds_a_users_text() -> None:
     assert run_text(12).count(b"\n") == 1
     assert run_text(12).endswith(report_text(12))
 
 
 def test_no_prompt_is_shown_on_the_stderr_that_the_first_line_sets() -> None:
-    assert start_text(70, 71, 72).startswith(b"PS1= PS2=; exec 2>&70 47>&71 46<&72 70>&- 71>&- 72>&-\n")
+    assert start_text(70, 71, 72).startswith(
+        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND; exec 2>&70 47>&71 46<&72 70>&- 71>&- 72>&-\n"
+    )

@@ -211,7 +211,7 @@ async def test_the_end_of_a_line_mode_input() -> None:
     process, sink = start("cat; echo end; read x; echo $x", on_mode=lambda mode: None)
     process.write_line(b"one\n")
     await sink.until(lambda: b"one" in sink.out)
-    process.end_input()
+    process.write_line(b"")
     await sink.until(lambda: b"end" in sink.out)
     process.write_line(b"two\n")
     assert await ended(process, sink) == Exit(0, None)
@@ -222,13 +222,23 @@ async def test_an_end_waits_until_what_came_before_was_read() -> None:
     process, sink = start("", on_mode=lambda mode: None, argv=GATED)
     await sink.until(lambda: b"ready" in sink.out)
     process.write_line(b"one\ntwo\n")
-    process.end_input()
+    process.write_line(b"")
     process.write_line(b"three\n")
-    for _ in range(3):
-        await asyncio.sleep(0.01)
     os.kill(process.pid, signal.SIGUSR1)
+    await sink.until(lambda: b"end" in sink.out)
     assert await ended(process, sink) == Exit(0, None)
-    assert sink.out == b"ready\r\none\r\ntwo\r\nthree\r\nend\r\n"
+    assert sink.out == b"ready\r\none\r\ntwo\r\nend\r\n"
+
+
+async def test_a_read_gets_one_line_at_a_time() -> None:
+    """As of any terminal: bash's `read` takes what one read(2) gives, and drops what follows the line in it."""
+    process, sink = start(
+        "", on_mode=lambda mode: None, argv=[b"bash", b"-c", b'for i in 1 2 3; do read x; echo "[$x]"; done']
+    )
+    for line in (b"one\n", b"two\n", b"three\n"):
+        process.write_line(line)
+    assert await ended(process, sink) == Exit(0, None)
+    assert sink.out == b"[one]\r\n[two]\r\n[three]\r\n"
 
 
 async def test_in_raw_mode_the_kernel_sees_what_is_typed() -> None:
@@ -258,7 +268,8 @@ async def test_what_nobody_read_can_be_taken_back() -> None:
     process, sink = start("echo ready; exec sleep 1000", on_mode=lambda mode: None)
     await sink.until(lambda: b"ready" in sink.out)
     assert process.unread() == b""
-    process.write_line(b"typed\nahead and")
+    process.write_line(b"typed\n")
+    process.write_line(b"ahead and")
     assert process.unread() == b"typed\nahead and" and process.unread() == b""
     process.kill_now()
     await ended(process, sink)

@@ -9,11 +9,12 @@ from typing import Literal
 
 from remote_shell.errors import CommandError, RemoteProtocolError, ShellEndedError
 from remote_shell.process.base import Exit as ProcessExit
+from remote_shell.process.pty import Mode, Size
 from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done as ShellDone
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.requests.base import Request, ServerChannel, reason
+from remote_shell.server.requests.base import Request, ServerChannel, other_term, reason
 from remote_shell.wire.frames import STDERR, STDOUT
 from remote_shell.wire.messages import (
     Command,
@@ -21,13 +22,17 @@ from remote_shell.wire.messages import (
     Eof,
     Exit,
     InputEnd,
+    Line,
     Message,
     Open,
     Opened,
+    Resize,
     Signal,
+    Unread,
     from_system,
     to_system,
 )
+from remote_shell.wire.messages import Mode as ModeMessage
 
 log = logging.getLogger("remote_shell.server")
 
@@ -63,7 +68,6 @@ class Shell:
         self._channel = channel
         self._claim = claim
         self._loop = context.loop
-        self._streams = {STDOUT, STDERR}
         self._exited = False
         self._limits = context.limits
         self._waiting: dict[int, int] = {}  # commands that did not end: number -> bytes of the line
@@ -73,19 +77,34 @@ class Shell:
         self._done = 0  # of the last one that ended
         self._input = 0  # whose input the data is
         self._early: dict[int, str] = {}  # signals that overtook their command; at most a handful
-        cwd = context.directory(message)
+        self._mode = 0  # number of the terminal's mode
+        self._raw = False
+        terminal = message.terminal
+        self._on_terminal = terminal is not None
+        self._streams = {STDOUT} if self._on_terminal else {STDOUT, STDERR}
+        cwd, env = context.directory(message), context.environment(message)
+        self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
         self._shell = LiveShell.start(
             cwd=cwd,
-            env=context.environment(message),
+            env=env,
             command_id=context.next_token() if message.env is None else None,
             sink=self,
             loop=context.loop,
             limits=context.limits,
+            size=None if terminal is None else Size(terminal.rows, terminal.columns),
         )
         channel.send(
-            Opened(pid=self._shell.pid, cwd=to_system(os.path.normpath(cwd)), started_at_ms=time.time_ns() // 1_000_000)
+            Opened(
+                pid=self._shell.pid,
+                cwd=to_system(os.path.normpath(cwd)),
+                started_at_ms=time.time_ns() // 1_000_000,
+                term=other_term(message, env),
+            )
         )
+        early, self._early_modes = self._early_modes, None
+        for mode in early or ():
+            self.on_mode(mode)
 
     # --- from the session
 
@@ -95,8 +114,10 @@ class Shell:
         return not self._shell.busy
 
     def data(self, data: bytes) -> None:
-        """Input of the command whose `command` message came last, unless it ended already."""
-        if self._input > self._done and not self._exited:
+        """Input of the command whose `command` message came last, unless it ended already; keys for what has the terminal."""
+        if self._on_terminal and not self._exited:
+            self._shell.write_stdin(data)
+        elif self._input > self._done and not self._exited:
             self._shell.write_stdin(data, self._input)
         else:
             self._channel.consumed(len(data))
@@ -114,6 +135,10 @@ class Shell:
             if message.number == self._input and message.number > self._done:
                 self._shell.close_stdin(message.number)
                 self._input = 0
+        elif isinstance(message, Line):
+            self._line(message)
+        elif isinstance(message, Resize):
+            self._shell.resize(Size(message.rows, message.columns))
         elif isinstance(message, Signal):
             number = self._number if message.command is None else message.command
             if number > self._number and len(self._early) < 16:
@@ -164,6 +189,18 @@ class Shell:
         if early is not None:
             self._signal(command.number, early)
 
+    def _line(self, line: Line) -> None:
+        """Write it, if the terminal's mode is what it was edited under and somebody may read it; else give it back."""
+        text = from_system(line.text)
+        if line.end == "newline":
+            text += b"\n"
+        if not self._exited:
+            self._shell.look_at_mode()
+            if line.mode == self._mode and not self._raw and self._shell.write_line(text):
+                return
+        if text:
+            self.on_unread(text)
+
     def _signal(self, number: int, name: str) -> None:
         try:
             self._shell.signal(number, name)
@@ -199,11 +236,25 @@ class Shell:
                 signal=done.signal,
                 cwd=to_system(done.cwd),
                 duration_us=int(done.duration * 1_000_000),
+                statuses=list(done.statuses) or None,
                 timed_out=done.timed_out,
                 shell=done.shell,
             )
         )
         self._channel.flush()  # somebody waits for it
+
+    def on_mode(self, mode: Mode) -> None:
+        """The terminal's mode changed."""
+        if self._early_modes is not None:
+            self._early_modes.append(mode)
+            return
+        self._mode += 1
+        self._raw = mode == "raw"
+        self._channel.send(ModeMessage(number=self._mode, mode=mode))
+
+    def on_unread(self, data: bytes) -> None:
+        """Input that nobody read."""
+        self._channel.send(Unread(text=to_system(data.replace(b"\0", b""))))
 
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
@@ -212,8 +263,8 @@ class Shell:
         how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
         self._channel.send(how)
         self._claim.end(how, self._loop.time())
-        if not self._streams or self._unwanted:
-            self._end()
+        if not self._streams or self._unwanted or self._on_terminal:
+            self._end()  # a terminal is hung up when its session's leader is gone
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its input."""
