@@ -61,17 +61,31 @@ class Editor:
         )
         self._search = searching.Search(self._session, history, self._place)
 
-    async def read(self, cwd: str, *, failed: bool) -> str | None:
-        """The next line or lines, an empty text after `wake`, or None on Ctrl-D. What Ctrl-C clears is forgotten."""
+    def keep(self, text: str) -> None:
+        """What the next `read` begins with."""
+        self._kept = text
+
+    async def read(self, cwd: str, *, failed: bool, given: str | None = None) -> str | None:
+        """The next line or lines, an empty text after `wake`, or None on Ctrl-D. What Ctrl-C clears is forgotten.
+
+        A line that is `given` is shown and returned at once.
+        """
         self.active = True
         self._cwd = cwd
         try:
             while True:
                 self._search.end()
-                kept, self._kept = self._kept, ""
-                message = self._prompt(cwd, failed)
+                whole = given is not None and not is_incomplete(given)
+                if given is not None and not whole:
+                    self._kept = f"{given}\n{self._kept}"
+                kept = given if whole else self._kept
+                if not whole:
+                    self._kept = ""
+                given, message = None, self._prompt(cwd, failed)
                 try:
-                    return await self._session.prompt_async(message, default=kept, handle_sigint=False)
+                    return await self._session.prompt_async(
+                        message, default=kept or "", accept_default=whole, handle_sigint=False
+                    )
                 except KeyboardInterrupt:
                     failed = False
                 except EOFError:

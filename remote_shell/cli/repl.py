@@ -18,6 +18,7 @@ from prompt_toolkit.application import run_in_terminal
 from remote_shell.cli import exit_status
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import Entry, History
+from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.screen import Screen
@@ -59,6 +60,18 @@ class Repl:
         self._interrupts = 0  # Ctrl-C since the command began
         self._left: Exception | None = None  # why the task was cancelled
         self._shell_gone = False  # its session was: the next line needs another shell
+        # Where stdout is a file it gets what the command wrote, and no more: then there is no terminal over there either.
+        self._live = (
+            LiveTerminal(screen, lambda: self._notices.away, self._left_by_keys)
+            if os.isatty(0) and os.isatty(1)
+            else None
+        )
+        self._ahead: list[str] = []  # lines typed while a command ran, which it did not read
+
+    @property
+    def on_terminal(self) -> bool:
+        """The shell's commands shall have a terminal."""
+        return self._live is not None
 
     def on_state(self, state: State) -> None:
         """For the client: the connection's state changed."""
@@ -81,6 +94,8 @@ class Repl:
         self._task = asyncio.create_task(self._lines(open_shell, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
+        if self._live is not None:
+            handlers[signal.SIGTSTP] = self._stop
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -101,7 +116,8 @@ class Repl:
         shell = self._shell = await open_shell()
         editor.home = shell.cwd
         while True:
-            line = await editor.read(shell.cwd, failed=self.status != 0)
+            ahead = self._ahead.pop(0) if self._ahead else None
+            line = await editor.read(shell.cwd, failed=self.status != 0, given=ahead)
             if line is None:
                 return
             if self._shell_gone:
@@ -117,7 +133,9 @@ class Repl:
         started, cwd = time.time(), shell.cwd
         result: ShellResult | None = None
         try:
-            result = await shell.run(line, text=False, on_output=self.screen.write)
+            if self._live is not None:
+                self._live.begin(shell)
+            result = await shell.run(line, text=False, on_output=self._live.write if self._live else self.screen.write)
         except ShellEndedError as error:
             self._report_end(line, error.reason)
             return True
@@ -129,6 +147,9 @@ class Repl:
             self.status = exit_status.FAILED
             return False
         finally:
+            if self._live is not None:
+                self._live.end()
+                self._take_back(shell)
             self._remember(line, cwd, started, result)
         self.screen.fresh_line()
         self.status = _status(result)
@@ -137,6 +158,13 @@ class Repl:
             return False
         self._report_end(line, f"shell_{result.shell}")
         return True
+
+    def _take_back(self, shell: AsyncShell) -> None:
+        """What was typed for a command and not read by it: whole lines are the next to run, as on any terminal; the rest is edited."""
+        *lines, rest = shell.take_unread().decode("utf-8", "replace").split("\n")
+        self._ahead += [line for line in lines if line.strip()]
+        if rest and self._editor is not None:
+            self._editor.keep(rest)
 
     def _remember(self, line: str, cwd: str, started: float, result: ShellResult | None) -> None:
         """Into the history, now that the command has ended, or nobody knows whether it has."""
@@ -196,6 +224,15 @@ class Repl:
         if self._shell is not None and not self._at_prompt:
             self.screen.echoed()
             self._shell.signal("SIGQUIT")
+
+    def _stop(self) -> None:
+        """Ctrl-Z: the command's, which `fg` continues; not ours."""
+        if self._shell is not None and not self._at_prompt:
+            self.screen.echoed()
+            self._shell.signal("SIGTSTP")
+
+    def _left_by_keys(self) -> None:
+        self._leave(GivenUpError(f"left; what ran on {self._name} is ended"))
 
     def _leaver(self, number: int) -> Callable[[], None]:
         return lambda: self._leave(LeftBySignalError(number))

@@ -42,6 +42,10 @@ class Screen:
         """The terminal itself showed something, ^C for one, and the cursor stands after it."""
         self._last = b""
 
+    def returned(self) -> None:
+        """The terminal itself showed a line that ended: the cursor stands before the next."""
+        self._last = b"\n"
+
     def fresh_line(self) -> None:
         """Go to a line of our own; a mark says that the command did not end its last one."""
         if self._last != b"\n":

@@ -268,9 +268,11 @@ class AsyncHost:
         cwd: opening.Text | None = None,
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> AsyncShell:
         """Start a live shell; as `Host.shell`."""
-        message = opening.shell_message(self.conversation, self._offer, cwd=cwd, env=env, env_add=env_add)
+        terminal = opening.Pty.of(pty)
+        message = opening.shell_message(self.conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=terminal)
         state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
         await self._ready()
         remote = AsyncRemote(self, state)
@@ -283,6 +285,7 @@ class AsyncHost:
             raise
         shell = AsyncShell(remote, self.conversation, state, self._limits)
         shell.opened_at()
+        remote.watch(shell.look)
         return shell
 
     async def query(self, command_id: str) -> Report:

@@ -221,6 +221,10 @@ class AsyncRemote(Described):
         """Something was queued."""
         self._owner.flush()
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each event."""
+        self._watch.moves.append(changed)
+
     def release(self) -> None:
         """Everything that was asked for is here."""
         self._let_go()

@@ -261,9 +261,16 @@ class Host:
         cwd: opening.Text | None = None,
         env: opening.Environment | None = None,
         env_add: opening.Environment | None = None,
+        pty: opening.Pty | bool | None = None,
     ) -> Shell:
-        """Start a live shell, which keeps directory, variables and functions. Raises CommandError, ConnectionLostError."""
-        message = opening.shell_message(self._conversation, self._offer, cwd=cwd, env=env, env_add=env_add)
+        """Start a live shell, which keeps directory, variables and functions. With `pty` its commands have a terminal.
+
+        Raises CommandError, ConnectionLostError.
+        """
+        terminal = opening.Pty.of(pty)
+        message = opening.shell_message(
+            self._conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=terminal
+        )
         state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
         remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
         try:

@@ -41,8 +41,11 @@ from remote_shell.wire.messages import (
     Report,
     Resize,
     Signal,
+    Unread,
     Welcome,
+    from_system,
 )
+from remote_shell.wire.messages import Mode as TerminalMode
 from remote_shell.wire.session import Session
 
 
@@ -313,6 +316,10 @@ class Conversation:
             found.rejected = message
         elif isinstance(message, Report):
             found.report = message
+        elif isinstance(message, TerminalMode):
+            found.mode = message
+        elif isinstance(message, Unread):
+            found.unread.append(from_system(message.text))
         self._tell(found)
 
     def _closed(self, channel: int) -> None:

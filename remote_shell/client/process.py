@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from remote_shell.wire.messages import Done, Exit, Opened, Rejected, Report
+from remote_shell.wire.messages import Mode as TerminalMode
 
 
 class Mode(Enum):
@@ -43,7 +44,7 @@ class ProcessState:
 
     __slots__ = (
         *("args", "changed", "channel", "closed", "command_id", "done", "exit", "instance", "lost"),
-        *("opened", "outputs", "rejected", "report", "stdin_open", "writable"),
+        *("mode", "opened", "outputs", "rejected", "report", "stdin_open", "unread", "writable"),
     )
 
     def __init__(self, args: object, command_id: str, stdout: Mode, stderr: Mode) -> None:
@@ -57,6 +58,8 @@ class ProcessState:
         self.report: Report | None = None
         self.exit: Exit | None = None
         self.done: deque[Done] = deque()  # live shell: ends of commands that nobody looked at yet
+        self.mode: TerminalMode | None = None  # of a live shell's terminal, as the server told last
+        self.unread: deque[bytes] = deque()  # input that no program read there
         self.closed = False  # the server added its last frame, or the session is gone
         self.lost: BaseException | None = None
         self.stdin_open = False

@@ -22,7 +22,7 @@ from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
 from remote_shell.errors import ShellEndedError, UsageError
 from remote_shell.limits import Limits
-from remote_shell.wire.messages import Command, Done, Exit, InputEnd, from_system
+from remote_shell.wire.messages import Command, Done, Exit, InputEnd, Line, from_system
 
 OnOutput = Callable[[int, bytes], None]  # stream (1 or 2), bytes
 Alive = Literal["alive", "ended", "replaced"]
@@ -34,10 +34,14 @@ _ENDED = {
 
 
 class ShellResult(CompletedProcess):
-    """One command's end in a live shell. `cwd` is where the shell is now; `shell` is "alive", "ended" or "replaced"."""
+    """One command's end in a live shell. `cwd` is where the shell is now; `shell` is "alive", "ended" or "replaced".
+
+    `statuses` are those of a last pipeline's commands, on a terminal; else the status alone.
+    """
 
     cwd: str
     shell: Alive
+    statuses: tuple[int, ...]
 
 
 class ShellCore(Described):
@@ -99,6 +103,39 @@ class ShellCore(Described):
             session.send_message(channel, InputEnd(number=self._number))
         return self._number
 
+    # --- its terminal
+
+    @property
+    def mode(self) -> str:
+        """How its terminal is set: "cooked", "no_echo" or "raw"; "cooked" without one."""
+        return self._state.mode.mode if self._state.mode is not None else "cooked"
+
+    def send_line(self, text: bytes, *, end: Literal["newline", "eof"] = "newline") -> None:
+        """A line of input for the command that runs, edited under the present mode. It may come back: `take_unread`."""
+        number = self._state.mode.number if self._state.mode is not None else 0
+        if not self._state.ended:
+            message = Line(mode=number, text=opening.system_string(text), end=end)
+            self._conversation.session.send_message(self._state.channel, message)
+
+    def send_keys(self, data: bytes) -> bool:
+        """Keys for what has the terminal in raw mode. False: wait until `writable`."""
+        return self._state.ended or self._conversation.write(self._state, data)
+
+    @property
+    def writable(self) -> bool:
+        """There is room for more keys."""
+        return self._state.writable or self._state.ended
+
+    def take_unread(self) -> bytes:
+        """Input that no program read, given back once."""
+        given = b"".join(self._state.unread)
+        self._state.unread.clear()
+        return given
+
+    def send_size(self, rows: int, columns: int) -> None:
+        """The terminal has another size."""
+        self._conversation.resize(self._state, rows, columns)
+
     def signal_current(self, name: str) -> None:
         """Signal the command that runs now, and no later one; nothing happens between commands."""
         if self._number > self._over:
@@ -140,6 +177,8 @@ class ShellCore(Described):
             line, returncode_of(end), *decoded, signal=end.signal, duration=duration, job=self._state.command_id
         )
         done.cwd = self.cwd
+        several = end.statuses if isinstance(end, Done) else None
+        done.statuses = tuple(several) if several is not None else (done.returncode,)
         done.shell = (
             "replaced" if self._replaced else "alive" if isinstance(end, Done) and end.shell == "alive" else "ended"
         )
@@ -320,6 +359,8 @@ class AsyncShell(ShellCore):
         super().__init__(conversation, state, limits)
         self._remote = remote
         self._turn = asyncio.Lock()
+        self.on_mode: Callable[[str], None] | None = None  # called when its terminal's mode has changed
+        self._told_mode = self.mode
 
     async def __aenter__(self) -> AsyncShell:
         return self
@@ -374,6 +415,21 @@ class AsyncShell(ShellCore):
         """Another signal for it, by name or number."""
         self.signal_current(_signal_word(name))
         self._remote.flush()
+
+    def look(self) -> None:
+        """For `async_`: something came."""
+        if self.mode != self._told_mode:
+            self._told_mode = self.mode
+            if self.on_mode is not None:
+                self.on_mode(self.mode)
+
+    def flush(self) -> None:
+        """Send what was queued for its terminal."""
+        self._remote.flush()
+
+    async def room(self) -> None:
+        """Wait until there is room for more keys."""
+        await self._remote.until(lambda: self.writable)
 
     async def close(self) -> None:
         """End the shell and what runs in it. Safe to repeat."""
