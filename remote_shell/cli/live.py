@@ -68,6 +68,29 @@ class LiveTerminal:
         self._tracker.feed(data)
         self._screen.write(1, data)
 
+    @property
+    def is_raw(self) -> bool:
+        """A program has the screen for itself."""
+        return self._shell is not None and self._shell.mode == "raw"
+
+    def show_status(self, text: str) -> None:
+        """In the last line of a screen that a program has for itself, in reverse; with "" the program paints it anew."""
+        if not self.is_raw:
+            return
+        rows, columns = window_size(0)
+        if text:
+            shown = text[: columns - 1].encode("utf-8", "replace")
+            write_all(1, [b"\x1b7\x1b[%d;1H\x1b[0;7m%b\x1b[0m\x1b[K\x1b8" % (rows, shown)])
+        else:
+            self._repaint()
+
+    def _repaint(self) -> None:
+        rows, columns = window_size(0)
+        if self._shell is not None:
+            self._shell.send_size(rows, max(1, columns - 1))
+            self._shell.flush()
+            asyncio.get_running_loop().call_later(0.05, self._resized)
+
     def _set(self, mode: str) -> None:
         assert self._terminal is not None, "begun"
         try:
@@ -133,9 +156,7 @@ class LiveTerminal:
         if self._shell is not None:
             self._set(self._shell.mode)
             self._read(True)
-            rows, columns = window_size(0)
-            self._shell.send_size(rows, max(1, columns - 1))
-            self._resized()
+            self._repaint()
 
     def _resized(self) -> None:
         rows, columns = window_size(0)

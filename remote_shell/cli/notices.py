@@ -1,7 +1,9 @@
 """Telling a person that the connection is away and back, and nobody else: quiet about what mends itself in a moment.
 
-Decides what to say and when; `later` and `say` do it, since `run` has a timer of signals and the REPL an event loop. Imports
-nothing heavy. Neighbours: client's `retry` has the states, `commands.run` and `repl` show the lines.
+Three endings are never mixed: the same session resumed, a new session, given up. "No contact" (there is no connection) is told
+apart from "no answer" (there is one, and nothing comes over it). Decides what to say and when; `later`, `say` and `status` do it, since
+`run` has a timer of signals and the REPL an event loop. Imports nothing heavy. Neighbours: client's `retry` has the states,
+`contact` sees silence, `commands.run`, `raw` and `repl` show the lines.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from collections.abc import Callable
 
 from remote_shell.client.retry import State
 
-QUIET = 1.5  # seconds without a connection before a word is said
+STATUS = 1.5  # seconds without a connection or an answer before a status is shown
+WORDS = 3.0  # and before a line is said
 
 
 class Notices:
-    """Takes `on_state`'s states. `later(seconds, what)` calls `what` once, or forgets it when `what` is None."""
+    """Takes `on_state`'s states. `later(seconds, what)` calls `what` once, or forgets it when `what` is None.
+
+    `status` shows a short text where a person looks, "" takes it away; `details` adds to "same session resumed".
+    """
 
     def __init__(
         self,
@@ -23,14 +29,23 @@ class Notices:
         say: Callable[[str], None],
         later: Callable[[float, Callable[[], None] | None], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        status: Callable[[str], None] = lambda text: None,
+        details: Callable[[Callable[[str], None]], None] = lambda tell: tell("nothing is lost"),
     ) -> None:
         self._name = name
         self._say = say
         self._later = later
         self._clock = clock
+        self._status = status
+        self._details = details
         self._lost_at: float | None = None
+        self._next = 0.0
         self._until = 0.0
-        self._told = False
+        self._told = False  # a line
+        self._shown = False  # a status
+        self._silent = False  # "no answer" is shown or told
+        self._silence_told = False
 
     @property
     def away(self) -> bool:
@@ -43,26 +58,69 @@ class Notices:
         if state.name in ("lost", "retrying"):
             if self._lost_at is None:
                 self._lost_at = now - state.after
-                self._later(max(0.0, QUIET - state.after), self._tell)
-            self._until = now + state.gives_up
+                self._later(max(0.0, STATUS - state.after), self._show)
+            self._next, self._until = now + state.next_try, now + state.gives_up
             return
-        told, self._told, self._lost_at = self._told, False, None
+        told, self._told, self._lost_at = self._told or self._silence_told, False, None
         self._later(0.0, None)
+        self._hide()
+        self._silent = self._silence_told = False
         if state.name == "resumed" and told:
-            self._say(f"{self._name}: resumed after {state.after:.1f} s, nothing is lost")
+            self._details(
+                lambda text: self._say(f"{self._name}: same session resumed after {_span(state.after)}; {text}")
+            )
         elif state.name == "new_session":
-            self._say(f"{self._name} is back, but the session is gone, and what was in it is lost")
+            self._say(f"{self._name} is back with a new session: the one before is gone, and what was in it is lost")
+
+    def silence(self, seconds: float) -> None:
+        """Something was asked, and nothing came for so long over a connection that stands; below `STATUS` it has come."""
+        if seconds < STATUS or self.away:
+            if self._silent and not self.away:
+                self._hide()
+                if self._silence_told:
+                    self._say(f"{self._name} answers again")
+                self._silent = self._silence_told = False
+            return
+        self._silent = True
+        self._show_status(f"no answer from {self._name} for {_span(seconds)}")
+        if seconds >= WORDS and not self._silence_told:
+            self._silence_told = True
+            self._say(
+                f"no answer from {self._name} for {_span(seconds)}; the connection stands, and is given up if it stays silent"
+            )
 
     def tell_now(self) -> None:
         """Say it now, since the person does something about it."""
         self._tell()
+
+    def _show(self) -> None:
+        if self._lost_at is None:
+            return
+        self._show_status(f"no contact with {self._name} for {_span(self._clock() - self._lost_at)}")
+        if not self._told:
+            self._later(max(0.0, self._lost_at + WORDS - self._clock()), self._tell)
 
     def _tell(self) -> None:
         if self._lost_at is None or self._told:
             return
         self._told = True
         now = self._clock()
-        left = max(0.0, self._until - now)
+        next_try = max(0.0, self._next - now)
         self._say(
-            f"no contact with {self._name} for {now - self._lost_at:.0f} s, trying again, gives up in {left:.0f} s"
+            f"no contact with {self._name} for {_span(now - self._lost_at)}: "
+            f"{f'next try in {next_try:.0f} s' if next_try >= 1 else 'trying again'}, "
+            f"the server keeps the session for {max(0.0, self._until - now):.0f} s more"
         )
+
+    def _show_status(self, text: str) -> None:
+        self._shown = True
+        self._status(text)
+
+    def _hide(self) -> None:
+        if self._shown:
+            self._shown = False
+            self._status("")
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -11,17 +11,19 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from prompt_toolkit.application import run_in_terminal
 
 from remote_shell.cli import exit_status
+from remote_shell.cli.contact import Contact
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import Entry, History
 from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
-from remote_shell.cli.screen import Screen
+from remote_shell.cli.screen import Screen, printable, size_text
+from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
 from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEndedError
@@ -51,7 +53,11 @@ class Repl:
         self.screen = screen
         self.status = 0  # of the last command
         self._name = name
-        self._notices = Notices(name, self._say, self._later)
+        self._notices = Notices(name, self._say, self._later, status=self._show_status, details=self._tell_details)
+        self._contact: Contact | None = None
+        self._host: AsyncHost | None = None
+        self._running = ""  # the line that runs
+        self._arrived = 0  # bytes of output, ever
         self._timer: asyncio.TimerHandle | None = None
         self._editor: Editor | None = None
         self._history: History | None = None
@@ -84,14 +90,15 @@ class Repl:
             # a command that runs tells of it by its own error
             self._leave(GivenUpError(f"the session with {self._name} is over: {state.reason}"))
 
-    async def run(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor) -> int:
+    async def run(self, host: AsyncHost, editor: Editor) -> int:
         """Read and run lines until the person or the shell leaves; returns the exit status.
 
         Raises CommandError, ConnectionLostError, LeftBySignalError, GivenUpError.
         """
         loop = asyncio.get_running_loop()
-        self._editor, self._history = editor, editor.history
-        self._task = asyncio.create_task(self._lines(open_shell, editor))
+        self._editor, self._history, self._host = editor, editor.history, host
+        self._contact = Contact(host, self._notices)
+        self._task = asyncio.create_task(self._lines(host, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
         if self._live is not None:
@@ -112,8 +119,8 @@ class Repl:
 
     # --- lines
 
-    async def _lines(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor) -> None:
-        shell = self._shell = await open_shell()
+    async def _lines(self, host: AsyncHost, editor: Editor) -> None:
+        shell = self._shell = await host.shell(pty=self.on_terminal)
         editor.home = shell.cwd
         while True:
             ahead = self._ahead.pop(0) if self._ahead else None
@@ -122,7 +129,7 @@ class Repl:
                 return
             if self._shell_gone:
                 self._shell_gone = False
-                shell = self._shell = await open_shell()
+                shell = self._shell = await host.shell(pty=self.on_terminal)
                 continue  # what was typed is in the editor again: it was meant for the shell that is gone
             if line.strip() and await self._execute(shell, line):
                 return
@@ -135,7 +142,10 @@ class Repl:
         try:
             if self._live is not None:
                 self._live.begin(shell)
-            result = await shell.run(line, text=False, on_output=self._live.write if self._live else self.screen.write)
+            if self._contact is not None:
+                self._contact.begin()
+            self._running = line
+            result = await shell.run(line, text=False, on_output=self._write)
         except ShellEndedError as error:
             self._report_end(line, error.reason)
             return True
@@ -147,6 +157,9 @@ class Repl:
             self.status = exit_status.FAILED
             return False
         finally:
+            self._running = ""
+            if self._contact is not None:
+                self._contact.end()
             if self._live is not None:
                 self._live.end()
                 self._take_back(shell)
@@ -158,6 +171,10 @@ class Repl:
             return False
         self._report_end(line, f"shell_{result.shell}")
         return True
+
+    def _write(self, stream: int, data: bytes) -> None:
+        self._arrived += len(data)
+        (self._live or self.screen).write(stream, data)
 
     def _take_back(self, shell: AsyncShell) -> None:
         """What was typed for a command and not read by it: whole lines are the next to run, as on any terminal; the rest is edited."""
@@ -251,11 +268,31 @@ class Repl:
         return self._editor is not None and self._editor.active
 
     def _say(self, text: str) -> None:
-        if self._at_prompt:
+        if self._live is not None and self._live.is_raw:
+            self._live.show_status(text)  # the screen is the program's, and it paints over this in a moment
+        elif self._at_prompt:
             run_in_terminal(lambda: self.screen.note(text))
         else:
             self.screen.fresh_line()
             self.screen.note(text)
+
+    def _show_status(self, text: str) -> None:
+        """While a program has the whole screen, in its last line; elsewhere the line that follows is enough."""
+        if self._live is not None:
+            self._live.show_status(text)
+
+    def _tell_details(self, tell: Callable[[str], None]) -> None:
+        """What is known of the session that goes on, once all that waited for us has come."""
+        before = self._arrived
+
+        def told() -> None:
+            where = f"same directory {printable(self._shell.cwd)}" if self._shell is not None else "same shell"
+            runs = f", `{printable(self._running.splitlines()[0][:40])}` still runs" if self._running else ""
+            came = f", {size_text(self._arrived - before)} arrived meanwhile" if self._arrived > before else ""
+            tell(f"{where}{runs}{came}; nothing is lost")
+
+        if self._host is not None:
+            self._host.ping(told)
 
     def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
         if self._timer is not None:

@@ -98,6 +98,16 @@ def duration_text(seconds: float) -> str:
     return f"{hours}h {minutes:02}m"
 
 
+def size_text(count: int) -> str:
+    """`512 bytes`, `3.4 KiB`, `12 MiB`."""
+    if count < 1024:
+        return f"{count} byte{'' if count == 1 else 's'}"
+    size, unit = count / 1024, "KiB"
+    if size >= 1024:
+        size, unit = size / 1024, "MiB"
+    return f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
+
+
 def introduction(name: str, account: str, kind: str, *, trial: bool) -> list[str]:
     """What a person reads before the first prompt: who is there, how the way is protected, how to leave."""
     way = {

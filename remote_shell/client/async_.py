@@ -32,7 +32,7 @@ from remote_shell.config.targets import Target
 from remote_shell.errors import ConnectError, LocalProtocolError, RemoteShellError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import Link
-from remote_shell.wire.events import Disconnected, Event
+from remote_shell.wire.events import Answered, Disconnected, Event
 from remote_shell.wire.messages import Hello, Open, Report, Welcome
 
 _SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends a timed-out command
@@ -109,6 +109,7 @@ class AsyncHost:
         self._recovery: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []  # for a connection, or for the news that there will be none
         self._closed = False
+        self._answered: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """The first login."""
@@ -388,7 +389,32 @@ class AsyncHost:
         self._tell(news)
         self._wake()
 
+    # --- signs of life
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the present connection brought anything; 0 without one."""
+        heard = self.conversation.session.heard_at
+        return max(0.0, self.loop.time() - heard) if heard is not None and self._driver is not None else 0.0
+
+    def ping(self, answered: Callable[[], None] | None = None) -> None:
+        """Ask for a sign of life; `answered` is called when one has come, after all that the server had to replay."""
+        if answered is not None:
+            self._answered.append(answered)
+        self.conversation.session.ping()
+        self.flush()
+
+    def reconnect(self, reason: str) -> None:
+        """Give the present connection up and go on with the same session over another. Nothing is lost, nothing runs twice."""
+        if self._driver is not None:
+            self._drop()
+            self._lost(ConnectionAbortedError(reason))
+
     def _event(self, event: Event) -> None:
+        if type(event) is Answered:
+            answered, self._answered = self._answered, []
+            for tell in answered:
+                tell()
         reason = self.conversation.on_event(event)
         if reason is not None and isinstance(event, Disconnected):
             self.loop.call_soon(self._drop)
@@ -405,6 +431,7 @@ class AsyncHost:
 
     def _lost(self, error: Exception | None) -> None:
         self._driver = None
+        self._answered.clear()  # no answer comes over another connection
         if self._closed:
             return
         if self.conversation.over is not None:

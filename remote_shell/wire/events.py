@@ -69,6 +69,12 @@ class Writable(NamedTuple):
     channel: int
 
 
+class Answered(NamedTuple):
+    """The peer answered our ping: all that it had replayed has arrived before."""
+
+    round_trip: float  # seconds
+
+
 class Disconnected(NamedTuple):
     """The peer says that it ends this connection."""
 
@@ -101,6 +107,7 @@ Event = (
     | EndReceived
     | ChannelClosed
     | Writable
+    | Answered
     | Disconnected
     | Failed
     | Silent

@@ -17,6 +17,7 @@ from remote_shell.wire import frames
 from remote_shell.wire.attachment import Attachment
 from remote_shell.wire.channel import Channel, Role
 from remote_shell.wire.events import (
+    Answered,
     ChannelClosed,
     ChannelOpened,
     DataReceived,
@@ -175,6 +176,16 @@ class Session:
         while self._out and count >= len(self._out[0]):
             count -= len(self._out.popleft())
         self._out_offset = count
+
+    @property
+    def heard_at(self) -> float | None:
+        """When the present connection brought the last bytes; None without one."""
+        return self._link.heard_at if self._link is not None else None
+
+    def ping(self) -> None:
+        """Ask for a sign of life now, unless the last question is unanswered: `Answered` tells."""
+        if self._link is not None:
+            self._link.want_ping()
 
     def next_timeout(self) -> float | None:
         """The time at which `handle_timeout` should be called, or None."""
@@ -393,6 +404,7 @@ class Session:
             link.note_ping()
         elif isinstance(message, Pong):
             self.round_trip = link.note_pong(self._now)
+            return Answered(self.round_trip)
         return None
 
     def _receive_session(self, link: Attachment, frame: Frame) -> Event | None:

@@ -15,7 +15,8 @@ class Stage:
         self.now = 100.0
         self.said: list[str] = []
         self.timer: tuple[float, Callable[[], None]] | None = None
-        self.notices = Notices("box", self.said.append, self.later, lambda: self.now)
+        self.shown: list[str] = []
+        self.notices = Notices("box", self.said.append, self.later, lambda: self.now, status=self.shown.append)
 
     def later(self, seconds: float, what: Callable[[], None] | None) -> None:
         self.timer = None if what is None else (self.now + seconds, what)
@@ -45,20 +46,61 @@ def test_a_long_one_is_told_once_with_when_it_ends_and_its_end() -> None:
     stage.advance(0.5)
     stage.notices.on_state(State("retrying", 0.5, 0.2, 59.5, "refused"))
     stage.advance(1.0)
-    assert stage.said == ["no contact with box for 2 s, trying again, gives up in 58 s"]
+    assert stage.said == [] and stage.shown == ["no contact with box for 1.5 s"]
+    stage.notices.on_state(State("retrying", 1.5, 4.5, 58.5, "refused"))
+    stage.advance(1.5)
+    assert stage.said == ["no contact with box for 3.0 s: next try in 3 s, the server keeps the session for 57 s more"]
     stage.advance(5)
     stage.notices.on_state(State("retrying", 6.5, 0.2, 53.5, "refused"))
     stage.advance(5)
     assert len(stage.said) == 1
     stage.notices.on_state(State("resumed", 11.5))
-    assert stage.said[1:] == ["box: resumed after 11.5 s, nothing is lost"]
+    assert stage.said[1:] == ["box: same session resumed after 12 s; nothing is lost"] and stage.shown[-1] == ""
+
+
+def test_what_is_known_of_the_session_is_told_when_it_is_known() -> None:
+    stage = Stage()
+    waiting: list[Callable[[str], None]] = []
+    stage.notices = Notices("box", stage.said.append, stage.later, lambda: stage.now, details=waiting.append)
+    stage.notices.on_state(State("lost", 0.0, 0.0, 60.0, "reset"))
+    stage.notices.tell_now()
+    stage.notices.on_state(State("resumed", 1.0))
+    assert len(stage.said) == 1
+    waiting[0]("same directory /srv")
+    assert stage.said[1:] == ["box: same session resumed after 1.0 s; same directory /srv"]
+
+
+def test_no_answer_is_not_no_contact() -> None:
+    stage = Stage()
+    for seconds in (0.5, 1.4):
+        stage.notices.silence(seconds)
+    assert stage.shown == [] == stage.said
+    stage.notices.silence(1.6)
+    assert stage.shown == ["no answer from box for 1.6 s"] and stage.said == []
+    for seconds in (3.1, 3.3):
+        stage.notices.silence(seconds)
+    assert len(stage.said) == 1 and stage.said[0].startswith("no answer from box for 3.1 s; the connection stands")
+    stage.notices.silence(0.0)
+    stage.notices.silence(0.0)
+    assert stage.said[1:] == ["box answers again"] and stage.shown[-1] == ""
+
+
+def test_silence_that_becomes_a_loss_is_one_story() -> None:
+    stage = Stage()
+    stage.notices.silence(3.0)
+    stage.notices.on_state(State("lost", 0.0, 0.0, 60.0, "no answer for 8 s"))
+    stage.notices.silence(9.0)
+    stage.notices.silence(0.0)
+    assert len(stage.said) == 1
+    stage.notices.on_state(State("resumed", 0.2))
+    assert stage.said[1:] == ["box: same session resumed after 0.2 s; nothing is lost"]
 
 
 def test_a_new_session_is_never_called_resumed() -> None:
     stage = Stage()
     stage.notices.on_state(State("lost", 0.0, 0.0, 60.0))
     stage.notices.on_state(State("new_session", 0.3))
-    assert len(stage.said) == 1 and "the session is gone" in stage.said[0] and "resumed" not in stage.said[0]
+    assert len(stage.said) == 1 and "a new session" in stage.said[0] and "resumed" not in stage.said[0]
 
 
 def test_after_giving_up_the_timer_is_off() -> None:

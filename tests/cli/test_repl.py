@@ -323,10 +323,33 @@ def test_a_long_one_is_told_and_so_is_its_end(target: str, tmp_path: Path) -> No
     with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
         run(terminal, "x=1")
         proxy.go_away()
-        terminal.wait_for("trying again, gives up in")
+        terminal.wait_for("the server keeps the session for")
         proxy.go_away(False)
-        terminal.wait_for("nothing is lost")
+        terminal.wait_for("same session resumed after")
+        terminal.wait_for("same directory")
         assert run(terminal, "echo $x more").strip().splitlines()[1:] == ["1 more"]
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_told_apart_and_given_up_for_the_same_session(
+    target: str, tmp_path: Path
+) -> None:
+    """The link stands and carries nothing, as when a cable is pulled: TCP would say nothing for a quarter of an hour."""
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        run(terminal, "x=1; cd /usr")
+        proxy.stall()
+        terminal.type("echo $x more\r")
+        terminal.wait_for("no answer from")
+        proxy.cut()  # the old connection never speaks again
+        proxy.stall(False)
+        terminal.wait_for("same session resumed after")
+        terminal.wait_for("\n1 more")
+        proxy.stall()
+        terminal.type("echo $x again\r")
+        terminal.wait_for("no answer from", count=2)
+        proxy.stall(False)
+        terminal.wait_for("answers again")
+        terminal.wait_for("\n1 again")
 
 
 @pytest.mark.slow
@@ -335,7 +358,7 @@ def test_ctrl_c_twice_leaves_a_command_that_can_not_be_reached(target: str, tmp_
         terminal.type("echo begun; sleep 1000\r")
         terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
         proxy.go_away()
-        terminal.wait_for("trying again")
+        terminal.wait_for("the server keeps the session")
         terminal.press("ctrl-c")
         terminal.wait_for("once more leaves")
         terminal.press("ctrl-c")
@@ -356,7 +379,7 @@ def test_after_a_restart_of_the_server_there_is_a_new_shell_and_the_line_is_kept
         first.process.kill()
         first.process.wait()
         stack.enter_context(testing.server((address,)))
-        terminal.wait_for("the session is gone")
+        terminal.wait_for("is back with a new session")
         terminal.wait_until(
             lambda: re.search(r"~ [#$] echo x is", terminal.text) is not None, "the line in a new shell"
         )

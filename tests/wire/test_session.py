@@ -15,6 +15,7 @@ from remote_shell.errors import LocalProtocolError, RemoteProtocolError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import REPLY_TABLE, REQUEST_TABLE, Role, State
 from remote_shell.wire.events import (
+    Answered,
     ChannelClosed,
     ChannelOpened,
     DataReceived,
@@ -357,7 +358,7 @@ def test_ping_and_pong() -> None:
     assert raw.messages() == [Ping(received=0, sent=1)]
     assert raw.session.next_timeout() == LIMITS.silence_max
     raw.now = LIMITS.ping_interval + 0.25
-    assert raw.ack(kind=Pong) == []
+    assert raw.ack(kind=Pong) == [Answered(0.25)]
     assert raw.session.round_trip == 0.25
     assert raw.session.next_timeout() == raw.now + LIMITS.ping_interval
 

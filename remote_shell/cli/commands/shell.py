@@ -119,6 +119,6 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
             sign="#" if host.welcome.account == "root" else "$",
         )
         try:
-            return await repl.run(lambda: host.shell(pty=repl.on_terminal), editor)
+            return await repl.run(host, editor)
         finally:
             history.close()
