@@ -26,7 +26,7 @@ from remote_shell.cli.screen import Screen, printable, size_text
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
-from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEndedError
+from remote_shell.errors import CommandError, ConnectionLostError, RemoteShellError, ShellEndedError, UsageError
 
 _LEAVE = ("exit", "logout")
 _LEAVE_AGAIN = 0.05  # seconds
@@ -123,13 +123,16 @@ class Repl:
         shell = self._shell = await host.shell(pty=self.on_terminal)
         editor.home = shell.cwd
         while True:
+            if self._shell_gone:
+                self._shell_gone = False
+                shell = self._shell = await host.shell(pty=self.on_terminal)
             ahead = self._ahead.pop(0) if self._ahead else None
             line = await editor.read(shell.cwd, failed=self.status != 0, given=ahead)
             if line is None:
                 return
             if self._shell_gone:
-                self._shell_gone = False
-                shell = self._shell = await host.shell(pty=self.on_terminal)
+                if line:
+                    editor.keep(line)
                 continue  # what was typed is in the editor again: it was meant for the shell that is gone
             if line.strip() and await self._execute(shell, line):
                 return
@@ -147,8 +150,15 @@ class Repl:
             self._running = line
             result = await shell.run(line, text=False, on_output=self._write)
         except ShellEndedError as error:
-            self._report_end(line, error.reason)
+            self.screen.fresh_line()
+            complain(str(error))
+            self.status = exit_status.FAILED
             return True
+        except (UsageError, ValueError, CommandError) as error:  # it can't be sent, or the server would not take it
+            self.screen.fresh_line()
+            complain(f"{error}; the line did not run")
+            self.status = exit_status.FAILED
+            return False
         except ConnectionLostError as error:
             if not self._shell_gone:
                 raise

@@ -9,10 +9,14 @@ from remote_shell.client.process import ProcessState
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
 from remote_shell.wire.messages import Done, Exit
 
+_UNKNOWN = 255  # for a signal that this system does not have: a death is never a success
+
 
 def signal_number(name: str) -> int:
     """The number here of a signal's name; "SIGRTMIN+3" too. 0 for a name that this system does not know."""
     base, plus, offset = name.partition("+")
+    if base[3:].isdigit() and not plus:
+        return int(base[3:])  # SIG32 and SIG33, which have no other name
     number = getattr(signal, base, None)
     if not isinstance(number, int) or not base.startswith("SIG") or (plus and not offset.isdigit()):
         return 0
@@ -32,7 +36,7 @@ def signal_name(number: int) -> str:
 def returncode_of(end: Exit | Done) -> int:
     """The status, or -N for signal N."""
     if end.signal is not None:
-        return -signal_number(end.signal)
+        return -(signal_number(end.signal) or _UNKNOWN)
     return end.status if end.status is not None else 0
 
 

@@ -20,7 +20,7 @@ from remote_shell.client.outcome import TextMode, returncode_of, signal_number
 from remote_shell.client.process import Described, ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
-from remote_shell.errors import ShellEndedError, UsageError
+from remote_shell.errors import CommandRefusedError, ShellEndedError, UsageError
 from remote_shell.limits import Limits
 from remote_shell.wire.messages import Command, Done, Exit, InputEnd, Line, from_system
 
@@ -167,6 +167,20 @@ class ShellCore(Described):
             return last
         return self._state.exit
 
+    def check_ran(self, end: Done | Exit | None) -> Done | Exit:
+        """The end of a command that ran. Raises ShellEndedError, CommandRefusedError for one that did not, ConnectionLostError."""
+        self._check_lost()
+        if isinstance(end, Done) and (end.status is not None or end.signal is not None):
+            return end
+        if isinstance(end, Exit) and self._replaced:
+            return end  # of what took the shell's place, which was the command
+        if isinstance(end, Done) and end.shell == "alive":
+            raise CommandRefusedError(
+                "the server could not take the command: it did not run; its log has the reason", "resources"
+            )
+        reason = "shell_replaced" if self._replaced else "shell_ended"
+        raise ShellEndedError(f"the command did not run: {_ENDED[reason]}", reason)
+
     def make_result(
         self, line: Any, end: Done | Exit, out: bytes | None, err: bytes | None, text: TextMode, started: float
     ) -> ShellResult:
@@ -285,10 +299,7 @@ class Shell(ShellCore):
                 assert timeout is not None, "only a timeout ends so"
                 self._remote.abandon()
                 raise self.expired(line, timeout, out, err)
-            end = self.end()
-            if end is None:
-                self.check_alive()
-                raise ShellEndedError(_ENDED["shell_ended"])
+            end = self.check_ran(self.end())
             done = self.make_result(line, end, out, err, mode, started)
         self.raise_ends(done, end, timeout, check)
         return done
@@ -399,10 +410,7 @@ class AsyncShell(ShellCore):
                 assert timeout is not None, "only a timeout ends so"
                 self._remote.abandon()
                 raise self.expired(line, timeout, out, err)
-            end = self.end()
-            if end is None:
-                self.check_alive()
-                raise ShellEndedError(_ENDED["shell_ended"])
+            end = self.check_ran(self.end())
             done = self.make_result(line, end, out, err, mode, started)
         self.raise_ends(done, end, timeout, check)
         return done

@@ -13,7 +13,7 @@ from remote_shell.process import poller
 from remote_shell.process.bash_text import Report, ReportReader, report_text, run_text, source_text, start_text
 from remote_shell.process.poller import Poller
 
-_LOWEST = 64  # bash finds our descriptors at numbers that collide with none of those where it puts them
+LOWEST = 64  # bash finds our descriptors at numbers that collide with none of those where it puts them
 _READ = 65536
 
 
@@ -56,7 +56,7 @@ class BashLink:
         status = self._inherited.pop()
         try:
             for fd in (stderr, status, self._text):
-                self._inherited.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST))
+                self._inherited.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST))
         finally:
             os.close(status)
         return tuple(self._inherited)

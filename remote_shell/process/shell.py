@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from remote_shell.errors import CommandRefusedError, ShellEndedError
 from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit, signal_number
-from remote_shell.process.bash_link import BashLink
+from remote_shell.process.bash_link import LOWEST, BashLink
 from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
 from remote_shell.process.bash_watch import BashWatch
 from remote_shell.process.input import InputPipe
@@ -90,6 +91,10 @@ class LiveShell:
         `startup_files` asks for ~/.bashrc. What it writes on stderr is lost with bash's own messages at its start. With `size` its
         commands have a terminal, in line mode, and it is a login shell.
         """
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= most <= LOWEST + 2:
+            text = f"the server may open {most} files, a live shell uses numbers above {LOWEST}: start it with a higher ulimit -n"
+            raise CommandRefusedError(text, "resources")
         shell = cls(cwd, sink, loop, limits)
         argv = (shell_path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
         try:

@@ -331,6 +331,30 @@ def test_a_long_one_is_told_and_so_is_its_end(target: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_line_after_a_session_was_lost_during_a_command_is_run(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/own"
+    tmp_path.chmod(0o700)
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(testing.server((address,)))
+        terminal = stack.enter_context(repl(address, tmp_path))
+        terminal.type("echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        first.process.kill()
+        first.process.wait()
+        stack.enter_context(testing.server((address,)))
+        terminal.wait_for("is back with a new session")
+        assert "once" in run(terminal, "echo once")
+
+
+def test_a_line_that_can_not_be_sent_costs_neither_the_shell_nor_the_repl(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, "x=5")
+        terminal.type("echo a\x11\x00b\r")  # Ctrl-Q takes the next key as it is
+        terminal.wait_for("the line did not run")
+        assert "x is 5" in run(terminal, "echo x is $x")
+
+
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_told_apart_and_given_up_for_the_same_session(
     target: str, tmp_path: Path
 ) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from remote_shell import DEVNULL
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import Host, connect
 from remote_shell.errors import ConnectionLostError, ShellEndedError, UsageError
@@ -219,3 +221,22 @@ def test_a_line_that_can_not_be_sent_costs_nothing(host: Host) -> None:
                 shell.run(line)  # type: ignore[arg-type]
             assert shell.run("echo alive").stdout == "alive\n"
         assert other.communicate(b"whole")[0] == b"whole"
+
+
+def test_a_command_after_the_shell_has_died_is_not_said_to_have_run(host: Host, tmp_path: Path) -> None:
+    """The shell's own status, 0 here, is not the command's."""
+    with host.shell() as shell:
+        shell.run("trap 'exit 0' USR1")
+        assert shell.pid is not None
+        os.kill(shell.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + 5
+        while os.path.exists(f"/proc/{shell.pid}") and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with pytest.raises(ShellEndedError, match="did not run"):
+            shell.run(f"touch {tmp_path}/file", check=True)
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_death_by_a_signal_without_a_name_is_no_success(host: Host) -> None:
+    for number in (32, 33):
+        assert host.run(["bash", "-c", f"kill -{number} $$"], stdin=DEVNULL).returncode == -number

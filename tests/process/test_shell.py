@@ -827,3 +827,25 @@ async def test_an_interrupt_that_meets_a_program_before_it_began_is_sent_again()
                 assert (await session.sink.done(number)).status == 130
             session.sink.out = b""
         assert await session.ask("echo alive") == (0, b"alive\n", session.sink.err)
+
+
+def test_a_limit_of_descriptors_below_those_that_bash_uses_is_named() -> None:
+    """EINVAL of fcntl(2) would say "try again later", and it would never work."""
+    said = python_in_fresh_process(
+        """
+import asyncio, resource
+from remote_shell.errors import CommandRefusedError
+from tests.process.recorder import start_shell
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+async def main():
+    try:
+        start_shell()
+    except CommandRefusedError as error:
+        print(error)
+
+asyncio.run(main())
+"""
+    )
+    assert "64 files" in said and "ulimit -n" in said
