@@ -314,12 +314,12 @@ def _status(result: ShellResult) -> int:
     return exit_status.of_signal(result.signal) if result.signal is not None else int(result.returncode)
 
 
-def history_path() -> str | None:
-    """Where the REPL's history is, or None if our folder for it can't be used."""
+def state_path(name: str) -> str | None:
+    """Where the REPL keeps something of that name, or None if our folder for it can't be used."""
     from remote_shell.config.paths import state_dir
     from remote_shell.errors import ConfigError
 
     try:
-        return os.path.join(state_dir(), "history.sqlite3")
+        return os.path.join(state_dir(), name)
     except ConfigError:
         return None

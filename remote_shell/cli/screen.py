@@ -108,21 +108,6 @@ def size_text(count: int) -> str:
     return f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
 
 
-def introduction(name: str, account: str, kind: str, *, trial: bool) -> list[str]:
-    """What a person reads before the first prompt: who is there, how the way is protected, how to leave."""
-    way = {
-        "tls": "encrypted by TLS 1.3; the server's key is the one known here",
-        "unix": "through a Unix socket; nothing leaves this machine",
-        "tcp": "over plain TCP, NOT encrypted",
-    }[kind]
-    return [
-        f"{printable(account)} on {printable(name)}, {way}.",
-        *(["This server runs for you alone and is gone when you leave."] if trial else []),
-        "One live shell: its directory, variables and functions stay from line to line.",
-        "Ctrl-C interrupts a command, Alt-Enter begins a new line, Ctrl-D leaves.",
-    ]
-
-
 def printable(text: str) -> str:
     """`text` from the other side, as we may show it: nothing in it can move the cursor."""
     return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -148,6 +148,11 @@ class AsyncHost:
         assert self.conversation.server is not None, "connected"
         return self.conversation.server
 
+    @property
+    def server_key(self) -> tuple[str, str] | None:
+        """With TLS: the fingerprint of the server's key, and whether it is "new", "known" or "pinned"."""
+        return self._login.server_key
+
     # --- commands
 
     async def run(

@@ -77,6 +77,8 @@ class Login:
         self._secret: Any = None
         self._ready: list[Any] = []  # identity.signers' Signers that sign without asking anybody
         self._locked: list[Any] = []  # its FileSigners that have a passphrase
+        self.server_key: tuple[str, str] | None = None  # with TLS: its fingerprint, and "new", "known" or "pinned"
+        self._introduced = ""  # the fingerprint that a person has just confirmed
 
     def steps(self, session: str | None = None, received: int = 0, *, prompt: bool) -> Steps:
         """Log in, to `session` again if it is given. Raises ConnectError, ServerIdentityError, AccessDeniedError, IdentityError."""
@@ -183,11 +185,13 @@ class Login:
         shown, address = format_fingerprint(digest), self.plan.target.address
         if self.plan.fingerprint is not None:
             check_pin(address, self.plan.fingerprint, shown)
+            self.server_key = (shown, "pinned")
             return digest
         known = KnownHosts(self.plan.known_hosts)
         if self.plan.confirm is not None and known.check(address, shown) == "unknown":
             raise FirstContactError(address, shown)
         known.require(address, shown)
+        self.server_key = (shown, "new" if shown == self._introduced else "known")
         return digest
 
     def _introduce(self, contact: FirstContactError) -> None:
@@ -203,6 +207,7 @@ class Login:
                 f"the server {contact.address} stays unknown: its key {contact.fingerprint} was not confirmed; nothing was sent"
             )
         KnownHosts(self.plan.known_hosts).add(contact.address, contact.fingerprint)
+        self._introduced = contact.fingerprint
 
     def _check_welcome(self, handshake: ClientHandshake, auth: Auth, welcome: Welcome) -> None:
         """A server that took our proof of a shared secret must know the secret too."""

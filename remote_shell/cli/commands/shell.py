@@ -91,9 +91,10 @@ def person_or_script(target: str, options: dict[str, Any], *, trial: bool = Fals
 async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) -> int:
     from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
+    from remote_shell.cli.greeting import greeting, visits
     from remote_shell.cli.history import History
-    from remote_shell.cli.repl import Repl, history_path
-    from remote_shell.cli.screen import Screen, introduction
+    from remote_shell.cli.repl import Repl, state_path
+    from remote_shell.cli.screen import Screen
     from remote_shell.client.async_ import connect_async
     from remote_shell.config.hosts import resolve
 
@@ -108,9 +109,14 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
     async with host:
         named = resolve(target)[1]
         name = host.welcome.host if named is None else named.name
-        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):
+        counting = state_path("visits")
+        counted = visits(counting) if counting is not None else 0
+        grace = host.welcome.grace_ms / 1000
+        for line in greeting(
+            name, host.welcome.account, host.target.kind, host.server_key, grace, trial=trial, visits=counted
+        ):
             screen.note(line)
-        history = History(history_path())
+        history = History(state_path("history.sqlite3"))
         editor = Editor(
             screen,
             name=name,
