@@ -467,3 +467,9 @@ def test_apt_with_its_progress_bar_cut_off() -> None:
 def test_vim_that_ends_by_itself_leaves_nothing() -> None:
     assert left(VIM, VIM_ENDS, rows=24) == b""
     assert left(VIM, rows=24).startswith(b"\x1b[?1002l\x1b[?1000l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?1049l")
+
+
+def test_attributes_end_also_where_there_is_no_alternate_screen() -> None:
+    """Linux's console does not know 1049, and restores nothing by it; so does pyte."""
+    assert left(b"\x1b[?1049h\x1b[7;31m").endswith(b"\x1b[m")
+    assert left(b"\x1b[?1049h\x1b[7;31m\x1b[m") == b"\x1b[?1049l"
