@@ -22,6 +22,7 @@ from remote_shell.cli.outlet import Outlet
 from remote_shell.client.async_ import AsyncHost, connect_async
 from remote_shell.client.async_process import AsyncProcess
 from remote_shell.client.retry import State
+from remote_shell.errors import ConnectionLostError
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.raw import RawTerminal, window_size
 from remote_shell.terminal.restore import Leaver
@@ -169,7 +170,7 @@ class RawTerminals:
         elif passed:
             try:
                 process.stdin.write(passed)
-            except BrokenPipeError:  # it ended, and its last output is on its way
+            except (BrokenPipeError, ConnectionLostError):  # it ended, and its last output is on its way
                 return
             if process.stdin.is_full():
                 asyncio.get_running_loop().remove_reader(0)
@@ -179,7 +180,10 @@ class RawTerminals:
 
     async def _wait_for_room(self, process: AsyncProcess) -> None:
         assert process.stdin is not None, "a pipe"
-        await process.stdin.drain()
+        try:
+            await process.stdin.drain()
+        except ConnectionLostError:  # as above, and it is told there
+            return
         self._full = None
         asyncio.get_running_loop().add_reader(0, self._typed)
 
