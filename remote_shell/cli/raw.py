@@ -58,7 +58,10 @@ async def _perform(target: str, options: dict[str, Any], start: Start, gone: int
             complain(
                 f"{target} does not know the terminal {os.environ.get('TERM', '')!a}: TERM is {process.opened.term} there"
             )
-        return await joined.run(process)
+        status = await joined.run(process)
+        if process.opened is not None and process.opened.again:
+            complain("it ran before under this id: this is how it ended then; its output was not kept")
+        return status
 
 
 class LeftError(Exception):
