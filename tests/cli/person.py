@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import termios
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.cli.program import ARGV, environment
+from tests.cli.program import ARGV, WITHIN, environment
 from tests.terminal import Terminal
+
+# A full-screen program that says when it is ready, tells its pid, and never takes its modes back.
+FULL_SCREEN = r"printf '\033[?1049h\033[?1002;1006h\033[?25l\033[?2004h\033[2;9r\033[7mpid %d.' $$; exec sleep 1000"
 
 
 class Person(Terminal):
@@ -62,3 +67,33 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def pid_of(person: Terminal) -> int:
+    """What FULL_SCREEN told."""
+    person.wait_until(lambda: re.search(r"pid (\d+)\.", person.text) is not None, "pid")
+    found = re.search(r"pid (\d+)\.", person.text)
+    assert found is not None
+    return int(found[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
+
+
+def stands_still(pid: int) -> Callable[[], bool]:
+    """A condition: the process has written nothing for ten looks."""
+    seen: list[str] = []
+
+    def look() -> bool:
+        seen.append(Path(f"/proc/{pid}/io").read_text())
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    return look
+
+
+def wait_dead(pid: int) -> None:
+    wait_until(lambda: not is_alive(pid), f"end of {pid}")

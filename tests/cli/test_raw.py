@@ -5,49 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.person import Person, at_program, is_alive
+from tests.cli.person import FULL_SCREEN, Person, at_program, pid_of, stands_still, wait_dead, wait_until
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.terminal import Terminal
 
-# A full-screen program that says when it is ready, tells its pid, and never takes its modes back.
-FULL_SCREEN = r"printf '\033[?1049h\033[?1002;1006h\033[?25l\033[?2004h\033[2;9r\033[7mpid %d.' $$; exec sleep 1000"
 READ_RAW = "stty raw opost -echo; printf ready; head -c %d | od -An -tx1 -v"
-
-
-def pid_of(person: Terminal) -> int:
-    """What FULL_SCREEN told."""
-    person.wait_until(lambda: re.search(r"pid (\d+)\.", person.text) is not None, "pid")
-    found = re.search(r"pid (\d+)\.", person.text)
-    assert found is not None
-    return int(found[1])
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.005)
-
-
-def stands_still(pid: int) -> Callable[[], bool]:
-    """A condition: the process has written nothing for ten looks."""
-    seen: list[str] = []
-
-    def look() -> bool:
-        seen.append(Path(f"/proc/{pid}/io").read_text())
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
-
-    return look
-
-
-def wait_dead(pid: int) -> None:
-    wait_until(lambda: not is_alive(pid), f"end of {pid}")
 
 
 # --- how it ends, and where it runs
@@ -308,3 +274,34 @@ def test_a_login_shell_without_a_terminal_is_refused_in_one_line(target: str, tm
     done = call("shell", "--raw", target, home=tmp_path, input=b"echo no\n")
     assert (done.returncode, done.stdout) == (125, b"")
     assert one_line(done.stderr).startswith("remote-shell: --raw needs a terminal")
+
+
+def test_output_elsewhere_is_the_programs_alone(target: str, tmp_path: Path) -> None:
+    """Nothing of ours gets into it: no help, no undoing of modes."""
+    file = tmp_path / "file"
+    line = r"printf '\033[?25l'; cat"
+    words = ["sh", "-c", f'exec "$@" > {file}', "sh", *ARGV, "run", "-t", target, "sh", "-c", line]
+    with Terminal(words, environment=environment(tmp_path)) as terminal:
+        wait_until(lambda: file.exists() and file.read_bytes() == b"\x1b[?25l", "output")
+        terminal.type("x\r~?")
+        terminal.wait_for("remote-shell: ~. leaves and ends")
+        terminal.press("ctrl-d")
+        assert terminal.wait_end() == 0
+    assert file.read_bytes() == b"\x1b[?25lx\r\nx\r\n"
+
+
+def test_a_reader_of_the_output_that_is_gone_ends_it(target: str, tmp_path: Path) -> None:
+    words = ["sh", "-c", '"$@" | head -1; echo over', "sh", *ARGV, "run", "-t", target, "yes"]
+    with Terminal(words, environment=environment(tmp_path)) as terminal:
+        terminal.wait_for("over")
+        assert terminal.wait_end() == 0
+        assert terminal.text.split() == ["y", "over"]
+
+
+def test_what_ran_before_under_an_id_is_told(target: str, tmp_path: Path) -> None:
+    words = ["sh", "-c", "echo ran; exit 3"]
+    for again in (False, True):
+        with at_program(tmp_path, target, *words, options=["--id", "a-terminals-once"], columns=200) as person:
+            assert person.left_with() == 3
+            assert ("ran before under this id" in person.text) is again
+            assert (person.text == "ran") is not again
