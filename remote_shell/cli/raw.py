@@ -202,9 +202,12 @@ class RawTerminals:
         """Ctrl-Z for the client itself: our own shell gets its terminal as it was, and back again."""
         assert self._terminal is not None, "entered"
         asyncio.get_running_loop().remove_reader(0)
+        again = self._tracker.again()
         Leaver(1, self._tracker, self._terminal).leave()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._enter()
+        if self._outlet is not None:
+            self._outlet.put(again)  # the program, which knows of nothing, would paint on our shell's screen
         self._repaint()
 
     def _resized(self) -> None:

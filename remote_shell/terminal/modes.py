@@ -85,6 +85,7 @@ _SOFT = _WITH_CURSOR | {_PRIVATE[1], _PRIVATE[25], _PRIVATE[66], _KEYPAD, _ANSI[
 _THEN = (*_PRIVATE.values(), *_ANSI.values(), _KEYPAD, _OTHER_KEYS, _SHAPE)
 # A terminal that does not know `>` takes modifyOtherKeys for an SGR that underlines.
 _STYLED = frozenset({_OTHER_KEYS, *_ATTRIBUTES.values()})
+_PAINTING = {_PRIVATE[2026], _ORIGIN, _SIDES}
 _APART = {*_SENDING.values(), _ORIGIN, _SIDES}  # of these, what is undone at another place
 
 
@@ -159,6 +160,17 @@ class ModeTracker:
         out += plain
         self._clear()
         return b"".join(out)
+
+    def again(self) -> bytes:
+        """The bytes that switch on again what `undo` is about to undo, for a program that goes on later and will paint its screen anew.
+
+        Only what is not part of painting: the alternate screen, and modes that are on or off. Shapes and attributes, margins and the
+        origin in them, and kitty's flags are not brought back.
+        """
+        out = [b"\x1b[?%dh" % self._alternate] if self._alternate else []
+        undone = (undo for undo in self._take((*_PRIVATE.values(), *_ANSI.values())) if undo not in _PAINTING)
+        out += [undo[:-1] + (b"h" if undo.endswith(b"l") else b"l") for undo in undone]
+        return b"".join(out + ([b"\x1b="] if _KEYPAD in self._left else []))
 
     # --- undoing
 
