@@ -17,6 +17,24 @@ from tests.terminal import Terminal
 FULL_SCREEN = r"printf '\033[?1049h\033[?1002;1006h\033[?25l\033[?2004h\033[2;9r\033[7mpid %d.' $$; exec sleep 1000"
 
 
+# Paints its screen when the window's size changes, and shows each key that it got.
+PAINTER = """
+import os, signal, tty
+keys = b""
+def paint(*_):
+    size = os.get_terminal_size()
+    os.write(1, b"\\x1b[H\\x1b[2Jpainted %d x %d keys %s." % (size.lines, size.columns, keys.hex().encode()))
+tty.setraw(0)
+os.write(1, b"\\x1b[?1049h\\x1b[?1002h\\x1b[?25l\\x1b[?2004h\\x1b[7m")
+signal.signal(signal.SIGWINCH, paint)
+paint()
+while not keys.endswith(b"q"):
+    keys += os.read(0, 1)
+    paint()
+os.write(1, b"\\x1b[m\\x1b[?2004l\\x1b[?25h\\x1b[?1002l\\x1b[?1049lended")
+"""
+
+
 class Person(Terminal):
     """Before a terminal whose state at the beginning is known."""
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.person import FULL_SCREEN, Person, at_program, pid_of, stands_still, wait_dead, wait_until
+from remote_shell import testing
+from tests.cli.person import FULL_SCREEN, PAINTER, Person, at_program, pid_of, stands_still, wait_dead, wait_until
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
+from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+BRACKETS = 2004 << 5  # bash's own line editor asks for brackets around what is pasted; pyte shifts private modes
 READ_RAW = "stty raw opost -echo; printf ready; head -c %d | od -An -tx1 -v"
 
 
@@ -48,11 +53,17 @@ def test_it_is_this_kind_and_size_of_terminal(target: str, tmp_path: Path) -> No
 
 
 def test_a_resize_before_the_terminal_is_raw_counts_too(target: str, tmp_path: Path) -> None:
-    with Person(tmp_path, "run", "--pty", target, "sh", "-c", "read x; stty size", rows=33, columns=111) as person:
-        person.resize(20, 60)
-        person.type("\r")
-        person.wait_for("20 60")
-        assert person.left_with() == 0
+    started = tmp_path / "started"
+    with Proxy(target, latency=0.1) as proxy:
+        line = f"touch {started}; read x; stty size"
+        with at_program(tmp_path, proxy.target, "sh", "-c", line, rows=33, columns=111) as person:
+            wait_until(started.exists, "start")
+            person.resize(20, 60)
+            assert not person.is_raw, "the client heard of the start; raise the latency"
+            person.wait_raw()
+            person.type("\r")
+            person.wait_for("20 60")
+            assert person.left_with() == 0
 
 
 def test_a_terminal_unknown_there_falls_back_and_is_told(target: str, tmp_path: Path) -> None:
@@ -187,26 +198,34 @@ def test_two_tildes_are_one_and_others_are_two_keys(target: str, tmp_path: Path)
 
 
 def test_tilde_and_ctrl_z_suspend_the_client(target: str, tmp_path: Path) -> None:
-    """The shell here gets its terminal in its own state, and the program its own again."""
+    """The shell here gets its terminal in its own state, and afterwards the program its own again."""
     own = {**environment(tmp_path), "PS1": "here>"}
     with Terminal(["bash", "--norc", "-i"], environment=own, rows=12) as terminal:
         terminal.wait_for("here>")
-        words = " ".join([*ARGV, "run", "-t", target, "sh", "-c", r"""'printf "\033[?25lup\n"; cat'"""])
-        terminal.type(f"clear; {words}\r")
-        terminal.wait_until(lambda: terminal.screen.cursor.hidden, "program")
+        plain = set(terminal.screen.mode)
+        (tmp_path / "painter").write_text(PAINTER)
+        terminal.type(shlex.join([*ARGV, "run", "-t", target, sys.executable, f"{tmp_path}/painter"]) + "\r")
+        terminal.wait_for("painted 12 x 100 keys .")
+        programs = set(terminal.screen.mode)
         terminal.type("\r~\x1a")
         terminal.wait_for("Stopped")
-        assert not terminal.screen.cursor.hidden
         terminal.wait_for("here>")
-        terminal.type("echo $((6*7))\r")
+        assert terminal.screen.mode - {BRACKETS} == plain - {BRACKETS} != programs
+        assert not terminal.screen.cursor.hidden
+        terminal.type("clear; echo $((6*7))\r")
         terminal.wait_for("42")
+        before = len(terminal.output)
         terminal.type("fg\r")
-        terminal.wait_for("remote_shell", count=2)
-        terminal.type("again\r")
-        terminal.wait_for("again", count=2)
-        terminal.press("ctrl-d")
-        terminal.wait_for("again\nhere>")
-        terminal.type("echo status $?\r")
+        terminal.wait_until(lambda: b"painted 12 x 100 keys 0d." in terminal.output[before:], "painting")
+        assert terminal.output.index(b"\x1b[?1049h", before) < terminal.output.index(b"painted", before)
+        assert terminal.screen.mode == programs
+        assert terminal.screen.cursor.hidden
+        terminal.type("aq")
+        terminal.wait_for("ended")
+        terminal.wait_for("here>")
+        assert b"painted 12 x 100 keys 0d6171." in terminal.output
+        assert terminal.screen.mode - {BRACKETS} == plain - {BRACKETS} and not terminal.screen.cursor.hidden
+        terminal.type("clear; echo status $?\r")
         terminal.wait_for("status 0")
         terminal.type("exit\r")
         assert terminal.wait_end() == 0
@@ -226,9 +245,27 @@ def test_a_signal_leaves_the_terminal_clean_and_ends_what_runs(
         wait_dead(pid)
 
 
-def test_a_signal_is_heard_while_the_terminal_takes_nothing(target: str, tmp_path: Path) -> None:
-    with at_program(tmp_path, target, "sh", "-c", "echo pid $$.; exec yes") as person:
+def test_an_interrupt_from_elsewhere_is_130(target: str, tmp_path: Path) -> None:
+    with at_program(tmp_path, target, "sh", "-c", FULL_SCREEN) as person:
         pid = pid_of(person)
+        person.process.send_signal(signal.SIGINT)
+        assert person.left_with() == 130
+        wait_dead(pid)
+
+
+def test_ctrl_c_at_a_question_leaves_before_anything_runs(running: testing.RunningServer, tmp_path: Path) -> None:
+    options = ["--identity", running.identity]
+    with at_program(tmp_path, running.targets["tls"], "true", options=options, columns=150) as person:
+        person.wait_for("Trust it from now on?")
+        person.press("ctrl-c")
+        assert person.left_with() == 130
+        assert "Traceback" not in person.text
+
+
+def test_a_signal_is_heard_while_the_terminal_takes_nothing(target: str, tmp_path: Path) -> None:
+    with at_program(tmp_path, target, "sh", "-c", "echo pid $$.; read x; exec yes") as person:
+        pid = pid_of(person)
+        person.type("\r")
         wait_until(stands_still(person.process.pid), "full terminal")
         person.process.terminate()
         assert person.process.wait(WITHIN) == -signal.SIGTERM

@@ -13,25 +13,9 @@ from pathlib import Path
 import pytest
 
 from remote_shell import testing
-from tests.cli.person import FULL_SCREEN, Person, at_program, pid_of, stands_still, wait_dead, wait_until
+from tests.cli.person import FULL_SCREEN, PAINTER, Person, at_program, pid_of, stands_still, wait_dead, wait_until
 from tests.proxy import Proxy
 
-# Paints its screen when the window's size changes, and shows each key that it got.
-PAINTER = """
-import os, signal, tty
-keys = b""
-def paint(*_):
-    size = os.get_terminal_size()
-    os.write(1, b"\\x1b[H\\x1b[2Jpainted %d x %d keys %s." % (size.lines, size.columns, keys.hex().encode()))
-tty.setraw(0)
-os.write(1, b"\\x1b[?1049h\\x1b[?1002h\\x1b[?25l\\x1b[?2004h\\x1b[7m")
-signal.signal(signal.SIGWINCH, paint)
-paint()
-while not keys.endswith(b"q"):
-    keys += os.read(0, 1)
-    paint()
-os.write(1, b"\\x1b[m\\x1b[?2004l\\x1b[?25h\\x1b[?1002l\\x1b[?1049lended")
-"""
 COUNTER = "stty -echo; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; done; read x; echo got $x"
 
 
