@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -76,7 +77,8 @@ def test_keys_typed_while_away_are_told_of_and_never_sent(proxy: Proxy, tmp_path
         proxy.go_away()
         wait_lost(proxy)
         person.type("bcd")
-        person.wait_for(f"no contact with {proxy.target}")
+        person.wait_for(f"no contact with {proxy.target} for")
+        assert re.search("for [01] s, trying again", person.text), "sooner than without keys"
         assert person.screen.display[29].startswith("no contact"), "in the last line"
         assert person.screen.display[0].startswith("painted"), "the rest is the program's"
         person.wait_until(lambda: b"\a" in person.output, "bell")

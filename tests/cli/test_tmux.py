@@ -116,7 +116,9 @@ def program(home: Path, target: str, *words: str) -> Iterator[Tmux]:
         tmux.wait_until(lambda shown: shown.rstrip().endswith("here>"), "prompt")
         assert tmux.is_plain()
         tmux.keys("clear; echo status $?; stty -g > after; echo compared; diff before after", "Enter")
-        shown = tmux.wait_until(lambda shown: shown.rstrip().endswith("here>"), "comparison")
+        shown = tmux.wait_until(
+            lambda shown: shown.startswith("status") and shown.rstrip().endswith("here>"), "comparison"
+        )
         assert shown.split() == ["status", "0", "compared", "here>"]
 
 
