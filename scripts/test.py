@@ -21,13 +21,15 @@ PROGRAMS = {
     "bash": "bash",
     "debootstrap": "debootstrap",
     "git": "git",
-    "ps": "procps",
+    "less": "less",
+    "ps": "procps",  # and top
     "script": "bsdutils",
     "setpriv": "util-linux",
     "ss": "iproute2",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
     "tmux": "tmux",
+    "vim.tiny": "vim-tiny",
 }
 
 

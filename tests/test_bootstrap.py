@@ -43,7 +43,7 @@ case $3 in
     update) touch lists ;;
     install)
         [ -e lists ] || exit 100
-        for name in bash debootstrap git ps script setpriv ss ssh sshd tmux; do echo > $name; chmod +x $name; done ;;
+        for name in bash debootstrap git less ps script setpriv ss ssh sshd tmux vim.tiny; do echo > $name; chmod +x $name; done ;;
 esac
 """
 

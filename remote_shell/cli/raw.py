@@ -2,7 +2,7 @@
 
 Modes that the program leaves on are undone at the end, however it comes. Keys typed while there is no contact are dropped: the program
 would get them blindly, minutes later. Never waits for the terminal while it reads the connection, nor the other way round. Neighbours:
-`keys` finds escapes, `terminal` knows modes, `commands.run` and `commands.shell` start it.
+`keys` finds escapes, `outlet` writes, `terminal` knows modes, `commands.run` and `commands.shell` start it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from remote_shell.cli.asking import answers
 from remote_shell.cli.keys import HELP, Escape, Keys
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
+from remote_shell.cli.outlet import Outlet
 from remote_shell.client.async_ import AsyncHost, connect_async
 from remote_shell.client.async_process import AsyncProcess
-from remote_shell.client.remote import write_all
 from remote_shell.client.retry import State
+from remote_shell.errors import ConnectionLostError
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.raw import RawTerminal, window_size
 from remote_shell.terminal.restore import Leaver
@@ -57,7 +58,10 @@ async def _perform(target: str, options: dict[str, Any], start: Start, gone: int
             complain(
                 f"{target} does not know the terminal {os.environ.get('TERM', '')!a}: TERM is {process.opened.term} there"
             )
-        return await joined.run(process)
+        status = await joined.run(process)
+        if process.opened is not None and process.opened.again:
+            complain("it ran before under this id: this is how it ended then; its output was not kept")
+        return status
 
 
 class LeftError(Exception):
@@ -77,6 +81,8 @@ class RawTerminals:
         self._notices = Notices(name, self._say, self._later)
         self._timer: asyncio.TimerHandle | None = None
         self._tracker = ModeTracker()
+        self._shown = os.isatty(1)  # else the output goes to a file or a pipe, and nothing of ours belongs there
+        self._outlet: Outlet | None = None
         self._raw = False  # our terminal is raw now
         self._banner = False  # the last line shows a notice of ours
         self._process: AsyncProcess | None = None
@@ -94,7 +100,8 @@ class RawTerminals:
     async def run(self, process: AsyncProcess) -> int:
         """Pass bytes until the program ends; returns the exit status. Raises LeftError, ConnectionLostError, OSError."""
         self._process = process
-        self._task = asyncio.create_task(self._output(process))
+        self._outlet = Outlet(1, self._tracker.feed if self._shown else lambda data: None)
+        self._task = asyncio.create_task(self._output(process, self._outlet))
         with RawTerminal(0) as terminal:
             self._terminal = terminal
             leaver = Leaver(1, self._tracker, terminal)
@@ -117,15 +124,16 @@ class RawTerminals:
                     loop.remove_signal_handler(number)
                 self._later(0.0, None)
                 self._raw = False
+                self._outlet.close()
                 leaver.leave()
 
     # --- from there to here
 
-    async def _output(self, process: AsyncProcess) -> int:
+    async def _output(self, process: AsyncProcess, outlet: Outlet) -> int:
         assert process.stdout is not None, "a pipe"
         while data := await process.stdout.read(_READ):
-            self._tracker.feed(data)
-            write_all(1, [data])
+            outlet.put(data)
+            await outlet.drained()
         await process.wait()
         end = process.result
         assert end is not None, "it ended"
@@ -161,11 +169,11 @@ class RawTerminals:
         passed, escapes = self._keys.feed(data)
         if passed and self._notices.away:
             self._notices.tell_now()
-            write_all(1, [b"\a"])  # not sent: see above
+            self._ring()  # not sent: see above
         elif passed:
             try:
                 process.stdin.write(passed)
-            except BrokenPipeError:  # it ended, and its last output is on its way
+            except (BrokenPipeError, ConnectionLostError):  # it ended, and its last output is on its way
                 return
             if process.stdin.is_full():
                 asyncio.get_running_loop().remove_reader(0)
@@ -175,7 +183,10 @@ class RawTerminals:
 
     async def _wait_for_room(self, process: AsyncProcess) -> None:
         assert process.stdin is not None, "a pipe"
-        await process.stdin.drain()
+        try:
+            await process.stdin.drain()
+        except ConnectionLostError:  # as above, and it is told there
+            return
         self._full = None
         asyncio.get_running_loop().add_reader(0, self._typed)
 
@@ -191,9 +202,12 @@ class RawTerminals:
         """Ctrl-Z for the client itself: our own shell gets its terminal as it was, and back again."""
         assert self._terminal is not None, "entered"
         asyncio.get_running_loop().remove_reader(0)
+        again = self._tracker.again()
         Leaver(1, self._tracker, self._terminal).leave()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._enter()
+        if self._outlet is not None:
+            self._outlet.put(again)  # the program, which knows of nothing, would paint on our shell's screen
         self._repaint()
 
     def _resized(self) -> None:
@@ -222,13 +236,19 @@ class RawTerminals:
 
     def _say(self, text: str) -> None:
         """In the last line, in reverse, with the cursor where it was: the screen is the program's."""
-        if not self._raw:
-            write_all(2, [f"remote-shell: {text}\n".encode()])
+        if not self._raw or not self._shown or self._outlet is None:
+            complain(text)
+            if self._raw and os.isatty(2):
+                os.write(2, b"\r")  # raw, a line feed goes down only
             return
         rows, columns = window_size(0)
         shown = text[: columns - 1].encode("utf-8", "replace")
-        write_all(1, [b"\x1b7\x1b[%d;1H\x1b[0;7m%b\x1b[0m\x1b[K\x1b8" % (rows, shown)])
+        self._outlet.put(b"\x1b7\x1b[%d;1H\x1b[0;7m%b\x1b[0m\x1b[K\x1b8" % (rows, shown))
         self._banner = True
+
+    def _ring(self) -> None:
+        if self._shown and self._outlet is not None and not self._outlet.is_busy:
+            self._outlet.put(b"\a")
 
     def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
         if self._timer is not None:

@@ -83,6 +83,9 @@ _WITH_CURSOR = frozenset({*_ATTRIBUTES.values(), _SI, _ASCII, _ORIGIN})  # DECSC
 # terminal does more, we undo what is off already.
 _SOFT = _WITH_CURSOR | {_PRIVATE[1], _PRIVATE[25], _PRIVATE[66], _KEYPAD, _ANSI[2], _ANSI[4], _MARGINS}
 _THEN = (*_PRIVATE.values(), *_ANSI.values(), _KEYPAD, _OTHER_KEYS, _SHAPE)
+# A terminal that does not know `>` takes modifyOtherKeys for an SGR that underlines.
+_STYLED = frozenset({_OTHER_KEYS, *_ATTRIBUTES.values()})
+_PAINTING = {_PRIVATE[2026], _ORIGIN, _SIDES}
 _APART = {*_SENDING.values(), _ORIGIN, _SIDES}  # of these, what is undone at another place
 
 
@@ -142,19 +145,32 @@ class ModeTracker:
     def undo(self) -> bytes:
         """The bytes that bring the terminal back to its plain state, empty if nothing is left on; then all is forgotten."""
         out = [_ABANDON] if self._held or self._string is not None else []
+        styled = bool(
+            self._left & _STYLED
+        )  # 1049 restores these with the cursor, but not where it is unknown (Linux's console)
         out += self._take(_SENDING.values())
         if self._alternate:
             out += self._kitty()
             out += self._leave()
         out += self._kitty()
-        # A terminal that does not know `>` takes modifyOtherKeys for an SGR that underlines.
-        plain = [_SGR] if self._left & {_OTHER_KEYS, *_ATTRIBUTES.values()} else []
+        plain = [_SGR] if styled or self._left & _STYLED else []
         out += self._take(undo for undo in _THEN if undo not in _APART)
         out += self._margins()
         out += self._take((_SI, _ASCII))
         out += plain
         self._clear()
         return b"".join(out)
+
+    def again(self) -> bytes:
+        """The bytes that switch on again what `undo` is about to undo, for a program that goes on later and will paint its screen anew.
+
+        Only what is not part of painting: the alternate screen, and modes that are on or off. Shapes and attributes, margins and the
+        origin in them, and kitty's flags are not brought back.
+        """
+        out = [b"\x1b[?%dh" % self._alternate] if self._alternate else []
+        undone = (undo for undo in self._take((*_PRIVATE.values(), *_ANSI.values())) if undo not in _PAINTING)
+        out += [undo[:-1] + (b"h" if undo.endswith(b"l") else b"l") for undo in undone]
+        return b"".join(out + ([b"\x1b="] if _KEYPAD in self._left else []))
 
     # --- undoing
 

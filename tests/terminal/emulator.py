@@ -17,6 +17,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import Self
 
 import pyte
 
@@ -73,7 +74,7 @@ class Terminal:
         os.close(slave)
         os.set_blocking(self.master, False)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

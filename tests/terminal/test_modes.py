@@ -467,3 +467,31 @@ def test_apt_with_its_progress_bar_cut_off() -> None:
 def test_vim_that_ends_by_itself_leaves_nothing() -> None:
     assert left(VIM, VIM_ENDS, rows=24) == b""
     assert left(VIM, rows=24).startswith(b"\x1b[?1002l\x1b[?1000l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?1049l")
+
+
+def test_attributes_end_also_where_there_is_no_alternate_screen() -> None:
+    """Linux's console does not know 1049, and restores nothing by it; so does pyte."""
+    assert left(b"\x1b[?1049h\x1b[7;31m").endswith(b"\x1b[m")
+    assert left(b"\x1b[?1049h\x1b[7;31m\x1b[m") == b"\x1b[?1049l"
+
+
+@pytest.mark.parametrize(("on", "off"), [pair for pair in MODES if pair[0][-1:] in b"hl=" and b"2026" not in pair[0]])
+def test_a_mode_is_switched_on_again(on: bytes, off: bytes) -> None:
+    tracker = ModeTracker()
+    assert tracker.again() == b""
+    tracker.feed(on)
+    assert tracker.again() == on
+    tracker.feed(off)
+    assert tracker.again() == b""
+
+
+def test_a_screen_is_there_again_before_its_modes_and_nothing_of_the_painting() -> None:
+    tracker = ModeTracker()
+    tracker.feed(VIM + b"\x1b[?2026h\x1b[?6h\x1b[?69h\x1b[7m\x1b[3;9r\x1b[4h")
+    again = tracker.again()
+    assert again.startswith(b"\x1b[?1049h") and again.endswith(b"\x1b[4h\x1b=")
+    tracker.undo()
+    tracker.feed(again)
+    assert tracker.again() == again
+    for painting in (b"2026", b"?6h", b"?69h", b"m", b"r"):
+        assert painting not in again
