@@ -163,23 +163,29 @@ class RemoteCompleter(Asker):
         """None: asking takes an event loop."""
         return []
 
-    async def ask(self, text: str) -> Answer:
-        """What could complete the end of `text`, which stands before the cursor."""
+    def known(self, text: str) -> Answer | None:
+        """What could complete the end of `text`, the line before the cursor, if that is known without asking."""
         word = word_at(text)
         if word is None:
             return Answer()
-        kept = self._known(word)
-        if kept is None:
-            if not self._connected():
-                return Answer(problem="no contact: nothing can be completed now")
-            try:
-                async with asyncio.timeout(self._patience()):
-                    kept = await self._fetch(word)
-            except TimeoutError:
-                return Answer(problem="no answer in time: Tab asks again")
-            except (RemoteShellError, OSError, subprocess.SubprocessError):
-                return Answer()
-        return self._answer(word, kept)
+        kept = self._kept_for(word)
+        if kept is not None:
+            return self._answer(word, kept)
+        return None if self._connected() else Answer(problem="no contact: nothing can be completed now")
+
+    async def ask(self, text: str) -> Answer:
+        """The same, asked over there where it has to be."""
+        known = self.known(text)
+        word = word_at(text)
+        if known is not None or word is None:
+            return known or Answer()
+        try:
+            async with asyncio.timeout(self._patience()):
+                return self._answer(word, await self._fetch(word))
+        except TimeoutError:
+            return Answer(problem="no answer in time: Tab asks again")
+        except (RemoteShellError, OSError, subprocess.SubprocessError):
+            return Answer()
 
     # --- asking
 
@@ -221,7 +227,7 @@ class RemoteCompleter(Asker):
         self._kept = [kept, *self._kept[: _KEPT_MAX - 1]]
         return kept
 
-    def _known(self, word: Word) -> _Kept | None:
+    def _kept_for(self, word: Word) -> _Kept | None:
         """An answer that holds this one too."""
         session = self._host.conversation.session
         if session is not self._session:

@@ -51,8 +51,12 @@ class Asker(Completer):
     """Whoever knows candidates."""
 
     @abstractmethod
+    def known(self, text: str) -> Candidates | None:
+        """Those for the end of `text`, the line before the cursor; None if somebody has to be asked."""
+
+    @abstractmethod
     async def ask(self, text: str) -> Candidates:
-        """Those for the end of `text`. Never raises, and may be cancelled."""
+        """The same, however long it takes within reason. Never raises, and may be cancelled."""
 
     @abstractmethod
     def note(self, line: str) -> None:
@@ -116,31 +120,38 @@ class Tabs:
     def _tab(self, buffer: Buffer) -> None:
         if buffer.complete_state is not None:
             buffer.complete_next()
-        elif self._asking is None:  # else the answer to the same question is on its way
-            self._problem = ""
-            self._asking = get_app().create_background_task(
-                self._ask(buffer)
-            )  # which ends with the prompt at the latest
-            self._asking.add_done_callback(self._asked)
-
-    async def _ask(self, buffer: Buffer) -> None:
+            return
+        if self._asking is not None:
+            return  # the answer to the same question is on its way
         if self._asker is None:
             self._asker = self._make()
             while self._ran:
                 self._asker.note(self._ran.popleft())
-        before, after = buffer.document.text_before_cursor, buffer.document.text_after_cursor
-        found = await self._asker.ask(before)
+        known = self._asker.known(buffer.document.text_before_cursor)
+        if known is not None:
+            self._use(buffer, known)  # at once: the next key may be there already
+            return
+        self._asking = get_app().create_background_task(
+            self._ask(buffer, self._asker)
+        )  # ends with the prompt at the latest
+        self._asking.add_done_callback(self._asked)
+
+    async def _ask(self, buffer: Buffer, asker: Asker) -> None:
+        found = await asker.ask(buffer.document.text_before_cursor)
         self._asking = None  # what follows changes the line itself
-        self._problem = found.problem
-        completions = found.completions(before, after)
-        common = found.common(before)
+        self._use(buffer, found)
+        get_app().invalidate()
+
+    def _use(self, buffer: Buffer, found: Candidates) -> None:
+        before, after = buffer.document.text_before_cursor, buffer.document.text_after_cursor
+        completions, common = found.completions(before, after), found.common(before)
         if len(completions) == 1:
             buffer.apply_completion(completions[0])
         elif common is not None:
             buffer.apply_completion(common)
         elif completions:
             buffer.complete_state = CompletionState(buffer.document, completions)
-        get_app().invalidate()
+        self._problem = found.problem
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         if self._asking is task:
