@@ -66,7 +66,7 @@ files() { # what kind, the folder as it is named, the beginning of the name, wha
   done
 }
 if [[ $tilde == '~' ]]; then directory=$HOME$directory
-elif [[ $tilde =~ ^~[A-Za-z0-9_][A-Za-z0-9._-]*$ ]]; then eval "directory=$tilde\$directory"
+elif [[ $tilde =~ ^~[A-Za-z0-9_][A-Za-z0-9._-]*$ ]]; then eval "home=$tilde"; directory=$home$directory
 elif [[ $tilde ]]; then exit 0
 fi
 case $kind in
@@ -217,7 +217,7 @@ class RemoteCompleter(Asker):
         names: dict[str, str] = {}
         last = None
         for record in done.stdout.split(b"\0")[:-1]:
-            mark, name = chr(record[0]), record[1:].decode("utf-8", "surrogateescape")
+            mark, name = record[:1].decode("ascii", "replace"), record[1:].decode("utf-8", "surrogateescape")
             if mark == "+":
                 last = name
             elif _fits(mark, name, word.prefix):
@@ -238,7 +238,7 @@ class RemoteCompleter(Asker):
         for kept in self._kept:
             if kept.asked != asked:
                 continue
-            if kept.prefix == word.prefix or (kept.last is None and _narrows(kept.prefix, word.prefix)):
+            if kept.prefix == word.prefix or (kept.last is None and _narrows(kept, word.prefix)):
                 return kept
         return None
 
@@ -260,6 +260,7 @@ def _fits(mark: str, name: str, prefix: str) -> bool:
     return bool(name) and name.startswith(prefix) and (mark != "c" or _PLAIN.search(name) is not None)
 
 
-def _narrows(before: str, now: str) -> bool:
-    """Whether what begins as `now` was among what begins as `before`. Hidden files and `..` come only when asked for."""
-    return now.startswith(before) and (before != "" or not now.startswith(".")) and now != ".."
+def _narrows(kept: _Kept, prefix: str) -> bool:
+    """Whether all that begins so is in `kept`. Hidden files and `..` are named only when asked for, files instead of branches too."""
+    hidden = kept.prefix == "" and prefix.startswith(".")
+    return prefix.startswith(kept.prefix) and not hidden and any(name.startswith(prefix) for name in kept.names)
