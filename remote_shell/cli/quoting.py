@@ -21,8 +21,6 @@ def written(word: Word, name: str, end: str | None) -> str:
     """
     if word.kind == "variable":
         return name + ("}" if word.braced and end is not None else "")
-    if not name:
-        return ""
     if not name.isprintable() or word.style == "$'":
         return _with_escapes(word, name, end)
     if not word.style:
@@ -33,8 +31,8 @@ def written(word: Word, name: str, end: str | None) -> str:
 
 
 def _bare(word: Word, name: str) -> str:
-    """Without quotes. What is not ASCII stays as it is: printable, and no blank, is all that it can be here."""
-    text = "".join(sign if _BARE.match(sign) or (sign > "~" and not sign.isspace()) else f"\\{sign}" for sign in name)
+    """Without quotes. What is not ASCII stays as it is: it is printable, and blanks beyond ASCII are not."""
+    text = "".join(sign if _BARE.match(sign) or sign > "~" else f"\\{sign}" for sign in name)
     if word.kind == "command":  # not an assignment
         text = text.replace("=", "\\=")
     return text

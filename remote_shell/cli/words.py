@@ -286,7 +286,7 @@ def _numbered(found: re.Match[str]) -> str:
     if one_byte is not None or octal is not None:
         return bytes([int(one_byte, 16) if one_byte else int(octal, 8) & 255]).decode("utf-8", "surrogateescape")
     number = int(short or long, 16)
-    return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else ""
+    return chr(number) if number < 0x110000 else ""
 
 
 def _judge(piece: _Piece, words: list[str], target: str, end: int) -> Word | None:

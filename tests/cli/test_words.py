@@ -102,6 +102,8 @@ def test_a_command_may_come_here(before: str) -> None:
         ("ls 'My Documents/fi", "path", "My Documents/|fi"),
         ("ls 'My Documents'/fi", "path", "My Documents/|fi"),
         ("ls a\\/fi", "path", "a/|fi"),
+        ("ls 'a=b'/fi", "path", "a=b/|fi"),
+        ("ls a=b/fi", "path", "b/|fi"),
         ("ls $'a\\nb/\\303\\274\\x41", "path", "a\nb/|üA"),
         ("ls $'\\u00fc", "path", "|ü"),
         ("ls '~/x", "path", "~/|x"),
