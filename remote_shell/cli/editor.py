@@ -2,12 +2,13 @@
 
 Enter runs what is whole and goes on with what is not; Alt-Enter always begins a new line; a paste lands in the editor and waits
 for Enter. Never runs anything and knows no connection. Neighbours: `continuation` says what is whole, `suggesting` and `searching`
-bring the history to the prompt, `inputrc` says whose keys it has.
+bring the history to the prompt, `tabbing` completes words, `inputrc` says whose keys it has.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.enums import EditingMode
@@ -18,7 +19,7 @@ from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
-from remote_shell.cli import searching
+from remote_shell.cli import searching, tabbing
 from remote_shell.cli.continuation import is_incomplete
 from remote_shell.cli.history import History
 from remote_shell.cli.inputrc import editing_mode
@@ -26,15 +27,25 @@ from remote_shell.cli.screen import Screen, directory_text, printable
 from remote_shell.cli.suggesting import Lines, Suggester
 
 _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
-_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE}  # for terminals without colour too
+_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE, **tabbing.STYLE}  # for terminals without colour too
 _STYLE = {"host": "bold", "directory": "ansicyan", "mark.failed": "ansired bold", "more": "ansibrightblack"}
 
 
 class Editor:
-    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt."""
+    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt.
+
+    `completer` gives whom Tab asks; it is told how to learn the directory.
+    """
 
     def __init__(
-        self, screen: Screen, *, name: str, history: History, colour: str | None = None, sign: str = "$"
+        self,
+        screen: Screen,
+        *,
+        name: str,
+        history: History,
+        colour: str | None = None,
+        sign: str = "$",
+        completer: Callable[[Callable[[], str]], tabbing.Asker] | None = None,
     ) -> None:
         self.host = name
         self.history = history
@@ -47,7 +58,7 @@ class Editor:
         style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=self._bindings(),
+            key_bindings=(keys := self._bindings()),
             editing_mode=_MODES[editing_mode(os.environ)],
             history=Lines(history),
             auto_suggest=Suggester(history, self._place),
@@ -60,6 +71,10 @@ class Editor:
             reserve_space_for_menu=0,
         )
         self._search = searching.Search(self._session, history, self._place)
+        self._tabs: tabbing.Tabs | None = None
+        if completer is not None:
+            self._tabs = tabbing.Tabs(self._session, lambda: completer(lambda: self._cwd))
+            self._tabs.bind(keys)
 
     def keep(self, text: str) -> None:
         """What the next `read` begins with."""
@@ -106,6 +121,11 @@ class Editor:
             self._kept = self._session.default_buffer.text
             self._session.app.exit(result="")
 
+    def note(self, line: str) -> None:
+        """A line was run: what it named can be completed."""
+        if self._tabs is not None:
+            self._tabs.note(line)
+
     def _place(self) -> tuple[str, str]:
         return self.host, self._cwd
 
@@ -140,6 +160,8 @@ class Editor:
 
         @keys.add("c-r")
         def _(event: KeyPressEvent) -> None:
+            if self._tabs is not None:
+                self._tabs.close()
             self._search.begin()
 
         return keys

@@ -197,6 +197,7 @@ class Repl:
         """Into the history, now that the command has ended, or nobody knows whether it has."""
         if self._history is None or self._editor is None:
             return
+        self._editor.note(line)
         status, signal_name, duration = None, None, max(0.0, time.time() - started)
         if result is not None:
             status, signal_name, duration = _status(result), result.signal, result.duration

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from remote_shell import PIPE
@@ -21,6 +22,7 @@ empty input; programs that need a terminal, such as editors, do not run in it.
 
   Enter      runs the line, or goes on if it is not whole
   Alt-Enter  begins a new line
+  Tab        completes commands, files, $variables and git branches there
   Ctrl-R     searches the history, by a few letters of a line
   right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
@@ -95,6 +97,7 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
     from remote_shell.cli.history import History
     from remote_shell.cli.repl import Repl, state_path
     from remote_shell.cli.screen import Screen
+    from remote_shell.cli.tabbing import Asker
     from remote_shell.client.async_ import connect_async
     from remote_shell.config.hosts import resolve
 
@@ -116,6 +119,12 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
             name, host.welcome.account, host.target.kind, host.server_key, grace, trial=trial, visits=counted
         ):
             screen.note(line)
+
+        def asker(directory: Callable[[], str]) -> Asker:
+            from remote_shell.cli.completing import RemoteCompleter  # at the first Tab
+
+            return RemoteCompleter(host, directory)
+
         history = History(state_path("history.sqlite3"))
         editor = Editor(
             screen,
@@ -123,6 +132,7 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
             history=history,
             colour=named.colour if named is not None else None,
             sign="#" if host.welcome.account == "root" else "$",
+            completer=asker,
         )
         try:
             return await repl.run(host, editor)
