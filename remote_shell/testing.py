@@ -56,7 +56,7 @@ def server(
     """A running server in a fresh folder; ends with its folder.
 
     `listen`: addresses as `serve --listen` takes them; "unix:" alone is a socket in the fresh folder. `config`: text
-    of its TOML file. `command`: a wrapper before the server's own argv (`setpriv …`).
+    of its TOML file; live shells do not read the account's profile. `command`: a wrapper before the server's own argv (`setpriv …`).
     """
     home = tempfile.mkdtemp(prefix="remote-shell-test-")
     process: subprocess.Popen[bytes] | None = None
@@ -113,7 +113,7 @@ def _make_files(home: str, config: str) -> dict[str, str]:
     key = make_key_file(files["identity"], "test")
     secret = secrets.generate("test")
     texts = {
-        "config": config,
+        "config": f"startup_files = false\n{config}",  # no test should depend on the account's profile
         "authorized_keys": PublicKey(key.public.blob, "test").line() + "\n",
         "secrets": secret.line() + "\n",
         "client_secret": secret.line() + "\n",

@@ -37,6 +37,7 @@ class ServerConfig(BaseModel):
     insecure_tcp: bool = False  # plain tcp, on loopback, is listened on only with this
     path: str = Field(default=DEFAULT_PATH, min_length=1)  # PATH of the commands
     shell: str | None = None  # absolute; None is the account's own
+    startup_files: bool = True  # a live shell on a terminal is a login shell, which reads the account's profile
     grace: float | None = Field(default=None, ge=0)  # seconds; the same figure as [limits] grace
     limits: Limits = DEFAULT_LIMITS
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -88,8 +88,8 @@ class LiveShell:
         """Start bash in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
 
         No startup file is read (`--norc --noprofile`), so that a command finds the same shell everywhere, unless
-        `startup_files` asks for ~/.bashrc. What it writes on stderr is lost with bash's own messages at its start. With `size` its
-        commands have a terminal, in line mode, and it is a login shell.
+        `startup_files` asks for them. What they write on stderr is lost with bash's own messages at its start. With `size` its
+        commands have a terminal, in line mode, and with `startup_files` it is a login shell, as sshd's would be.
         """
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if 0 <= most <= LOWEST + 2:
@@ -97,6 +97,8 @@ class LiveShell:
             raise CommandRefusedError(text, "resources")
         shell = cls(cwd, sink, loop, limits)
         argv = (shell_path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
+        if startup_files and size is not None:
+            argv = (shell_path, b"--login", *ARGUMENTS)
         try:
             link = shell._link = BashLink(shell._poller, shell._reported, shell._status_ended)
         except OSError as error:
@@ -113,7 +115,7 @@ class LiveShell:
                 ends = _TerminalEnds(link, shell_path)
                 try:
                     process = shell._process = shell._terminal = PtyProcess.start_on_terminal(
-                        (shell_path, b"--login", *ARGUMENTS), cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell),
+                        argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell),
                         loop=loop, limits=limits, size=size, on_mode=shell._mode, wrapped=ends.wrap,
                     )  # fmt: skip
                     shell._typed = InputPipe(ends.take(), shell._poller, _uncredited, limits)

@@ -47,7 +47,7 @@ def test_an_interactive_program(host: Host) -> None:
 
 
 def test_a_login_shell(host: Host) -> None:
-    with host.popen(None, stdin=PIPE, stdout=PIPE, pty=SIZE) as process:
+    with host.popen(None, stdin=PIPE, stdout=PIPE, pty=SIZE, env_add={"HOME": "/nonexistent"}) as process:
         out, _ = process.communicate(b"echo $0-$-; exit 5\n")
     assert process.returncode == 5 and b"i" in out
 

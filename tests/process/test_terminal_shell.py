@@ -18,8 +18,9 @@ from tests.process.recorder import ENV, Recorder, eventually, is_alive, start_sh
 
 @asynccontextmanager
 async def shell(home: Path | None = None) -> AsyncIterator[tuple[LiveShell, Recorder]]:
+    """With `home` it reads the profile there."""
     env = {**ENV, b"TERM": b"xterm", b"HOME": os.fsencode(home) if home is not None else b"/nonexistent"}
-    made, sink = start_shell(size=Size(24, 80), env=env)
+    made, sink = start_shell(size=Size(24, 80), env=env, startup_files=home is not None)
     try:
         yield made, sink
     finally:
@@ -214,7 +215,7 @@ async def test_it_is_a_login_shell_with_the_persons_own_settings(tmp_path: Path)
 
 async def test_a_profile_that_ends_or_replaces_the_shell(tmp_path: Path) -> None:
     (tmp_path / ".bash_profile").write_text("exit 3\n")
-    made, sink = start_shell(size=Size(24, 80), env={**ENV, b"HOME": os.fsencode(tmp_path)})
+    made, sink = start_shell(size=Size(24, 80), env={**ENV, b"HOME": os.fsencode(tmp_path)}, startup_files=True)
     made.run(1, b"echo never")
     assert await sink.exited() == Exit(3, None)
     assert sink.dones[-1].shell == "ended" and b"never" not in sink.out

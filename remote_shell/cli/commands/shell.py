@@ -17,20 +17,18 @@ from remote_shell.errors import UsageError
 
 DESCRIPTION = """\
 One live shell (bash) on TARGET: directory, variables and functions stay from
-line to line, and the session outlives its connection. Each line starts with
-empty input; programs that need a terminal, such as editors, do not run in it.
+line to line, and the session outlives its connection. Programs that want a
+terminal have one: vim, less, top, sudo.
 
   Enter      runs the line, or goes on if it is not whole
   Alt-Enter  begins a new line
   Tab        completes commands, files, $variables and git branches there
-  Ctrl-R     searches the history, by a few letters of a line
-  right      takes what is suggested from it, dim, as you type
-  Ctrl-C     interrupts the command, or clears the line
+  Ctrl-R     searches the history; right takes what is suggested from it
+  Ctrl-C     interrupts the command, or clears the line; Ctrl-Z stops it
   Ctrl-D     leaves, as exit does
 
 Without a terminal on stdin, what is read there is run as sh runs it. With --raw
-it is a plain login shell on a terminal there, as ssh starts it: every key passes,
-and ~. on a fresh line leaves (~? has the rest).\
+it is a plain login shell, as ssh starts it: ~. leaves that, ~? has the rest.\
 """
 EXAMPLES = """\
 examples:

@@ -93,6 +93,7 @@ class Shell:
             loop=context.loop,
             limits=context.limits,
             size=None if terminal is None else Size(terminal.rows, terminal.columns),
+            startup_files=context.config.startup_files and terminal is not None,
         )
         channel.send(
             Opened(
