@@ -83,6 +83,8 @@ class Editor:
         try:
             while True:
                 self._search.end()
+                if self._tabs is not None:
+                    self._tabs.close()
                 kept, self._kept = self._kept, ""
                 message = self._prompt(cwd, failed)
                 try:
