@@ -327,7 +327,11 @@ async def test_only_where_text_is_inserted_at_the_prompt_itself() -> None:
         keyboard.send_text("x\x1b")
         vi = tabs._session.app.vi_state
         await until(lambda: vi.input_mode == InputMode.NAVIGATION)
+        pressed: list[object] = []
+        tabs._session.app.key_processor.after_key_press += pressed.append
         keyboard.send_text("\t")
+        await until(lambda: bool(pressed))
+        assert tabs._asking is None
         keyboard.send_text("ay\t")
         await until(lambda: bool(asker.asked))
         assert asker.asked == ["xy"]
