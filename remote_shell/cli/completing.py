@@ -59,7 +59,7 @@ files() { # what kind, the folder as it is named, the beginning of the name, wha
   ((${#names[@]})) && { last=${names[-1]%/}; last=${last:$4}; }
   for name in "${names[@]}"; do
     name=${name%/}
-    case ${name##*/} in .) continue ;; ..) [[ $3 == .. ]] || continue ;; esac
+    case ${name##*/} in .) continue ;; ..) [[ $3 == .. ]] || continue ;; esac # bash before 5.2 finds them
     if [[ -d $name ]]; then put d "${name:$4}"
     elif [[ $1 == path || ($1 == program && -x $name) ]]; then put f "${name:$4}"
     fi
@@ -83,10 +83,9 @@ case $kind in
   user) lines u < <(compgen -u -- "$prefix") ;;
   remote) lines r < <(git remote 2> /dev/null) ;;
   branch)
-    [[ $prefix == *[*?[\\]* ]] ||
-      lines r < <(for tree in heads remotes tags; do
-        git for-each-ref --format='%(refname:strip=2)' --count="$((most + 1))" "refs/$tree/$prefix*" "refs/$tree/$prefix*/**"
-      done 2> /dev/null)
+    lines r < <(for tree in heads remotes tags; do
+      git for-each-ref --format='%(refname:strip=2)' --count="$((most + 1))" "refs/$tree/$prefix*" "refs/$tree/$prefix*/**"
+    done 2> /dev/null)
     if ((!${#out[@]})); then # git takes files there too
       folder=${prefix%"${prefix##*/}"}
       files path "$folder" "${prefix##*/}" 0
@@ -220,7 +219,7 @@ class RemoteCompleter(Asker):
             mark, name = record[:1].decode("ascii", "replace"), record[1:].decode("utf-8", "surrogateescape")
             if mark == "+":
                 last = name
-            elif _fits(mark, name, word.prefix):
+            elif name and (mark != "c" or _PLAIN.search(name)):  # reserved words of signs only are no help
                 names.setdefault(name, mark)
         lasts = _LONG if kind in ("command", "user") else _SHORT
         kept = _Kept(asked, word.prefix, names, asyncio.get_running_loop().time() + lasts, last)
@@ -255,12 +254,6 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _fits(mark: str, name: str, prefix: str) -> bool:
-    """Whether it is a name as we asked for it: the other side may say anything. Reserved words of signs only are no help."""
-    return bool(name) and name.startswith(prefix) and (mark != "c" or _PLAIN.search(name) is not None)
-
-
 def _narrows(kept: _Kept, prefix: str) -> bool:
-    """Whether all that begins so is in `kept`. Hidden files and `..` are named only when asked for, files instead of branches too."""
-    hidden = kept.prefix == "" and prefix.startswith(".")
-    return prefix.startswith(kept.prefix) and not hidden and any(name.startswith(prefix) for name in kept.names)
+    """Whether all that begins so is in `kept`. If nothing is, it is asked for anew: some names are told only to who asks for them."""
+    return prefix.startswith(kept.prefix) and any(name.startswith(prefix) for name in kept.names)

@@ -90,6 +90,8 @@ class Editor:
         try:
             while True:
                 self._search.end()
+                if self._tabs is not None:
+                    self._tabs.close()
                 whole = given is not None and not is_incomplete(given)
                 if given is not None and not whole:
                     self._kept = f"{given}\n{self._kept}"

@@ -24,8 +24,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 MENU_ROWS = 8
 _RAN_MAX = 200  # lines that were run before the first Tab
 STYLE = {
-    "completion-menu": "noinherit",  # for terminals without colour too: what is chosen stands in the line besides
-    "completion-menu.completion": "noinherit",
+    "completion-menu.completion": "noinherit",  # for terminals without colour too: what is chosen stands in the line besides
     "completion-menu.completion.current": "noinherit reverse",
     "scrollbar.background": "noinherit",
     "scrollbar.button": "noinherit reverse",

@@ -9,12 +9,14 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import fragment_list_to_text, to_formatted_text
 
+from remote_shell import DEVNULL, PIPE
 from remote_shell.cli import completing
 from remote_shell.cli.completing import Answer, RemoteCompleter
 from remote_shell.cli.noted import NAMES_MAX, Noted
@@ -101,7 +103,7 @@ async def test_commands_variables_and_users(target: str, tmp_path: Path, monkeyp
         assert "base64 " in await lines(asked, "base")
         assert {"export ", "expr "} <= set(await lines(asked, "exp"))
         assert await lines(asked, "whil") == ["while "]
-        assert await lines(asked, "[") == [], "a sign is no help"
+        assert await lines(asked, "!") == [], "a sign is no help"
         assert await lines(asked, "echo $HOM") == ["echo $HOME"]
         assert await lines(asked, 'echo "${HOM') == ['echo "${HOME}']
         assert await lines(asked, "echo $prefi") == [], "what the script names its own"
@@ -166,20 +168,24 @@ async def test_a_huge_folder_is_answered_in_part_and_what_all_share_is_still_tru
         assert len(answer.names) == most and answer.shared == "name"
         common = answer.common("ls n")
         assert common is not None and common.text == "name"
+        there = sum(str(number).startswith("11") for number in range(count))
+        assert 0 < sum(name.startswith("name-11") for name in answer.names) < there
+        assert len(await lines(asked, "ls name-11")) == there, "not taken from the part that is known"
         last = str(count - 1)
         assert f"name-{last}" not in answer.names
-        assert await lines(asked, f"ls name-{last}") == [f"ls name-{last} "], "not taken from the part that is known"
+        assert await lines(asked, f"ls name-{last}") == [f"ls name-{last} "]
         assert await lines(asked, "ls z") == ["ls zzz/"]
 
 
 async def test_long_names_are_bounded_by_their_size(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")  # it goes along, and a character would count as one there
     for number in range(1500):
-        os.close(os.open(tmp_path / f"{number:04}{'x' * 240}", os.O_CREAT | os.O_WRONLY))
+        os.close(os.open(tmp_path / f"{number:04}{'ü' * 120}", os.O_CREAT | os.O_WRONLY))
     async with completer(target, tmp_path, monkeypatch) as asked:
         answer = await asked.ask("ls ")
-        size = sum(len(name) + 2 for name in answer.names)
+        size = sum(len(name.encode()) + 2 for name in answer.names)
         assert completing.BYTES_MAX - 250 < size <= completing.BYTES_MAX and answer.shared == ""
 
 
@@ -331,18 +337,69 @@ async def test_a_server_that_says_anything_else(target: str, tmp_path: Path, mon
     monkeypatch.setattr(completing, "SCRIPT", r"printf 'fother\0\0f\0fox\0dog\0fo\x1b[2J\0fone'")
     async with completer(target, tmp_path, monkeypatch) as asked:
         assert {*(await asked.ask("ls o")).names} == {"other", "ox", "og", "o\x1b[2J"}
+        assert {*(await asked.ask("ls ")).names} == {"other", "ox", "og", "o\x1b[2J"}
 
 
 async def test_the_environment_of_the_account_does_not_reach_the_script(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "evil").write_text("printf 'fevil\\0'\n")
+    (tmp_path / "evil").write_text("printf 'fextra\\0'\n")
     real = AsyncHost.run
     added = {"BASH_ENV": str(tmp_path / "evil"), "GLOBIGNORE": "*"}
     monkeypatch.setattr(AsyncHost, "run", lambda host, *args, **options: real(host, *args, **options, env_add=added))
     async with completer(target, tmp_path, monkeypatch) as asked:
         assert await lines(asked, "ls e") == ["ls evil "]
         assert await lines(asked, "ls ") == ["ls evil "]
+
+
+async def test_a_question_takes_nothing_from_this_terminal_and_ends_by_itself(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_with: dict[str, object] = {}
+    real = AsyncHost.run
+
+    async def run(host: AsyncHost, *args: Any, **options: Any) -> Any:
+        asked_with.update(options)
+        return await real(host, *args, **options)
+
+    monkeypatch.setattr(AsyncHost, "run", run)
+    async with completer(target, tmp_path, monkeypatch) as asked:
+        await asked.ask("ls ")
+    assert (asked_with["stdin"], asked_with["stdout"], asked_with["stderr"]) == (DEVNULL, PIPE, DEVNULL)
+    assert asked_with["timeout"] == completing.THERE_MAX, "where a cut keeps the cancelling from getting there"
+
+
+async def test_commands_are_files_that_can_be_run(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("zz-run", "zz-data", "zz-odd\nname"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o600 if name == "zz-data" else 0o700)
+    (tmp_path / "zz-folder").mkdir()
+    real = AsyncHost.run
+    path = {"PATH": f"/usr/bin:{tmp_path}:/bin"}
+    monkeypatch.setattr(AsyncHost, "run", lambda host, *args, **options: real(host, *args, **options, env_add=path))
+    async with completer(target, tmp_path, monkeypatch) as asked:
+        assert await lines(asked, "zz-") == ["$'zz-odd\\nname' ", "zz-run "]
+        assert await lines(asked, "nohup zz-r") == ["nohup zz-run "]
+
+
+async def test_a_bash_that_finds_the_folder_itself(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all did before 5.2."""
+    (tmp_path / ".x").touch()
+    monkeypatch.setattr(completing, "SCRIPT", "shopt -u globskipdots 2>/dev/null\n" + completing.SCRIPT)
+    async with completer(target, tmp_path, monkeypatch) as asked:
+        assert await lines(asked, "ls .") == ["ls .x "]
+        assert await lines(asked, "ls ..") == ["ls ../"]
+
+
+async def test_few_answers_are_kept(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "_KEPT_MAX", 2)
+    async with completer(target, tmp_path, monkeypatch) as asked:
+        for text in ("ls /", "cd /", "ls /usr/", "cd /usr/"):
+            assert (await asked.ask(text)).names
+        assert len(asked._kept) == 2
+        assert asked.known("cd /usr/") is not None and asked.known("ls /") is None
 
 
 async def test_prompt_toolkits_own_way(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

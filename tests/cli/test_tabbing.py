@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.key_binding.vi_state import InputMode
+from prompt_toolkit.output import DummyOutput
 
+from remote_shell.cli.completing import Answer
+from remote_shell.cli.tabbing import Asker, Tabs
 from tests.cli.program import environment
 from tests.cli.test_repl import GREETING, run, wait_prompt
 from tests.proxy import Proxy
@@ -84,6 +95,8 @@ def test_a_menu_is_moved_in_and_enter_takes_without_running(
         terminal.type("more\r")
         terminal.wait_until(lambda: "\nalpha-one more" in terminal.text, "it ran with what was typed afterwards")
         assert not re.search(rb"\x1b\[[0-9;]*[39][0-7][;m]", terminal.output) or not variables, "a colour"
+        assert b"\x1b[0;7malpha-two" in terminal.output.replace(b"\x1b[0;7m ", b"\x1b[0;7m"), "what is chosen"
+        assert not re.search(rb"\x1b\[[0-9;]*4[0-8][;m]", terminal.output), "a background"
 
 
 def test_escape_closes_it_and_alt_enter_is_no_escape(target: str, tmp_path: Path) -> None:
@@ -145,6 +158,11 @@ def test_with_a_suggestion_and_with_ctrl_r(target: str, tmp_path: Path) -> None:
         terminal.wait_for("alpha-two", count=1)
         terminal.type("\x12")
         terminal.wait_for("search: ")
+        terminal.type(ESCAPE)
+        wait_line(terminal, "echo alpha-three four")
+        assert "alpha-two" not in terminal.screen.display[terminal.screen.cursor.y + 1], "no menu any more"
+        terminal.type("\x12")
+        terminal.wait_for("search: ")
         terminal.type("\t")  # takes what was found
         wait_line(terminal, "echo alpha-three four")
         terminal.press("enter")
@@ -166,12 +184,31 @@ def test_a_late_answer_is_said_quietly_and_never_inserted(target: str, tmp_path:
         assert line(terminal).split("  ")[0] == "ls ze"
         terminal.type("x")
         terminal.wait_until(lambda: "no answer" not in terminal.text, "the next key takes it away")
+        terminal.type("\x15: ze" + TAB)
+        terminal.wait_for("no answer in time")
+        terminal.press("enter")
         proxy.stall(False)
+        wait_prompt(terminal)
+        assert "no answer" not in terminal.text
+        terminal.type("ls zex")
         terminal.type(" y")
         wait_line(terminal, "ls zex y")
         terminal.type("\x15echo going on\r")
         terminal.wait_until(lambda: "\ngoing on" in terminal.text, "it goes on")
         assert "Traceback" not in terminal.everything
+
+
+def test_an_answer_to_an_older_line_is_dropped(target: str, tmp_path: Path) -> None:
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        proxy.stall()
+        terminal.type("ls ze" + TAB)
+        terminal.type("b")
+        wait_line(terminal, "ls zeb")
+        proxy.stall(False)
+        terminal.type(TAB)  # whose answer comes after the one that is to be dropped
+        wait_line(terminal, "ls zebra")
+        terminal.type("x")
+        wait_line(terminal, "ls zebra x")
 
 
 def test_keys_do_not_wait_for_the_answer(target: str, tmp_path: Path) -> None:
@@ -189,12 +226,13 @@ def test_keys_do_not_wait_for_the_answer(target: str, tmp_path: Path) -> None:
         assert terminal.text.count("zebra") == 1
 
 
-@pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_leaving_while_it_is_asked(key: str, target: str, tmp_path: Path) -> None:
+def test_leaving_while_it_is_asked(target: str, tmp_path: Path) -> None:
     with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
         proxy.stall()
-        terminal.type("ls ze" + TAB + "\x03")
-        terminal.wait_until(lambda: line(terminal) == "", "an empty line")
+        terminal.type("ls ze" + TAB)
+        wait_line(terminal, "ls ze")
+        terminal.press("ctrl-c")
+        wait_prompt(terminal)
         proxy.stall(False)
         terminal.press("ctrl-d")
         assert terminal.wait_end() == 0
@@ -207,3 +245,111 @@ def test_nothing_new_is_imported_before_the_first_tab() -> None:
         "sys.exit(any(f'remote_shell.cli.{name}' in sys.modules for name in ('completing', 'words', 'quoting', 'noted', 'usage')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- the keys alone
+
+
+class Silent(Asker):
+    """Nobody answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.ended = 0
+        self.lines: list[str] = []
+
+    def known(self, text: str) -> Answer | None:
+        return None
+
+    async def ask(self, text: str) -> Answer:
+        self.asked.append(text)
+        try:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        finally:
+            self.ended += 1
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> list[Completion]:
+        return []
+
+
+@contextlib.asynccontextmanager
+async def prompt(asker: Asker, mode: EditingMode = EditingMode.EMACS) -> AsyncIterator[tuple[PipeInput, Tabs]]:
+    """A prompt on no terminal."""
+    with create_pipe_input() as keyboard:
+        keys = KeyBindings()
+        session: PromptSession[str] = PromptSession(
+            multiline=True, key_bindings=keys, input=keyboard, output=DummyOutput(), editing_mode=mode
+        )
+        session.app.ttimeoutlen = session.app.timeoutlen = 0.01
+        tabs = Tabs(session, lambda: asker)
+        tabs.bind(keys)
+        task = asyncio.create_task(session.prompt_async())
+        yield keyboard, tabs
+        session.app.exit(result="")
+        await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+async def test_a_second_tab_does_not_ask_again_and_the_next_key_ends_the_question() -> None:
+    asker = Silent()
+    async with prompt(asker) as (keyboard, _):
+        keyboard.send_text("x\t\t\t")
+        await until(lambda: bool(asker.asked))
+        keyboard.send_text("\t\t")
+        keyboard.send_text("y")
+        await until(lambda: asker.ended == 1)
+        assert asker.asked == ["x"]
+        keyboard.send_text("\t")
+        await until(lambda: len(asker.asked) == 2)
+        keyboard.send_text("\x01")  # the cursor only
+        await until(lambda: asker.ended == 2)
+        keyboard.send_text("\x05\t")
+        await until(lambda: len(asker.asked) == 3)
+        keyboard.send_text("\x1b")
+        await until(lambda: asker.ended == 3)
+        keyboard.send_text("\t")
+        await until(lambda: len(asker.asked) == 4)
+    assert asker.ended == 4, "with the prompt at the latest"
+
+
+async def test_only_where_text_is_inserted_at_the_prompt_itself() -> None:
+    asker = Silent()
+    async with prompt(asker, EditingMode.VI) as (keyboard, tabs):
+        keyboard.send_text("x\x1b")
+        vi = tabs._session.app.vi_state
+        await until(lambda: vi.input_mode == InputMode.NAVIGATION)
+        pressed: list[object] = []
+        tabs._session.app.key_processor.after_key_press += pressed.append
+        keyboard.send_text("\t")
+        await until(lambda: bool(pressed))
+        assert tabs._asking is None
+        keyboard.send_text("ay\t")
+        await until(lambda: bool(asker.asked))
+        assert asker.asked == ["xy"]
+    asker = Silent()
+    async with prompt(asker) as (keyboard, _):
+        keyboard.send_text("x\x13\t\x07\t")  # Ctrl-S searches in what is typed
+        await until(lambda: bool(asker.asked))
+        assert asker.asked == ["x"]
+
+
+async def test_what_ran_before_the_first_tab_is_told_then() -> None:
+    asker = Silent()
+    async with prompt(asker) as (keyboard, tabs):
+        for number in range(300):
+            tabs.note(f"line {number}")
+        assert asker.lines == []
+        keyboard.send_text("x\t")
+        await until(lambda: bool(asker.asked))
+        assert asker.lines == [f"line {number}" for number in range(100, 300)]
+        tabs.note("one more")
+        assert asker.lines[-1] == "one more"
