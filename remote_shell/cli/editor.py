@@ -8,6 +8,7 @@ bring the history to the prompt, `inputrc` says whose keys it has.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.enums import EditingMode
@@ -18,7 +19,7 @@ from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
-from remote_shell.cli import searching
+from remote_shell.cli import searching, toolbar
 from remote_shell.cli.continuation import is_incomplete
 from remote_shell.cli.history import History
 from remote_shell.cli.inputrc import editing_mode
@@ -26,15 +27,27 @@ from remote_shell.cli.screen import Screen, directory_text, printable
 from remote_shell.cli.suggesting import Lines, Suggester
 
 _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
-_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE}  # for terminals without colour too
+_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE, **toolbar.STYLE}  # for terminals without colour too
 _STYLE = {"host": "bold", "directory": "ansicyan", "mark.failed": "ansired bold", "more": "ansibrightblack"}
+_STYLE |= toolbar.COLOURS
 
 
 class Editor:
-    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt."""
+    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt; `below` is the toolbar's text.
+
+    `is_own` says of a line that it is for the REPL itself, and so whole whatever the shell would think of it.
+    """
 
     def __init__(
-        self, screen: Screen, *, name: str, history: History, colour: str | None = None, sign: str = "$"
+        self,
+        screen: Screen,
+        *,
+        name: str,
+        history: History,
+        colour: str | None = None,
+        sign: str = "$",
+        below: Callable[[], StyleAndTextTuples] | None = None,
+        is_own: Callable[[str], bool] = lambda text: False,
     ) -> None:
         self.host = name
         self.history = history
@@ -42,6 +55,7 @@ class Editor:
         self.active = False  # the prompt is on the screen
         self._kept = ""  # what was typed when `wake` came
         self._name = printable(name)
+        self._is_own = is_own
         self._sign = sign
         self._cwd = ""
         style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
@@ -50,7 +64,8 @@ class Editor:
             key_bindings=self._bindings(),
             editing_mode=_MODES[editing_mode(os.environ)],
             history=Lines(history),
-            auto_suggest=Suggester(history, self._place),
+            auto_suggest=None if screen.plain else Suggester(history, self._place),  # would be read out as typed
+            bottom_toolbar=below,
             style=Style.from_dict(_PLAIN | (style if screen.colour else {})),
             prompt_continuation=_continuation,
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
@@ -75,7 +90,7 @@ class Editor:
         try:
             while True:
                 self._search.end()
-                whole = given is not None and not is_incomplete(given)
+                whole = given is not None and self._is_whole(given)
                 if given is not None and not whole:
                     self._kept = f"{given}\n{self._kept}"
                 kept = given if whole else self._kept
@@ -106,6 +121,14 @@ class Editor:
             self._kept = self._session.default_buffer.text
             self._session.app.exit(result="")
 
+    def refresh(self) -> None:
+        """What the toolbar tells has changed."""
+        if self.active and self._session.app.is_running:
+            self._session.app.invalidate()
+
+    def _is_whole(self, text: str) -> bool:
+        return self._is_own(text) or not is_incomplete(text)
+
     def _place(self) -> tuple[str, str]:
         return self.host, self._cwd
 
@@ -123,10 +146,10 @@ class Editor:
         @keys.add("enter")
         def _(event: KeyPressEvent) -> None:
             buffer = event.current_buffer
-            if is_incomplete(buffer.text):
-                buffer.insert_text("\n")
-            else:
+            if self._is_whole(buffer.text):
                 buffer.validate_and_handle()
+            else:
+                buffer.insert_text("\n")
 
         @keys.add("escape", "enter")
         def _(event: KeyPressEvent) -> None:

@@ -71,12 +71,14 @@ class History:
         text = entry.text
         if text.startswith(" ") or not text.strip() or len(text) > LINE_MAX or not _storable(entry):
             return
-        self._own.pop(text, None)
-        self._own[text] = None
-        if len(self._own) > RECENT_MAX:
-            del self._own[next(iter(self._own))]
+        self._keep(text)
         self._pending.append(entry)
         self._flush()
+
+    def note(self, text: str) -> None:
+        """A line that is none of the shell's: for going up, and in this REPL alone."""
+        if not text.startswith(" ") and text.strip() and len(text) <= LINE_MAX:
+            self._keep(text)
 
     def problem(self) -> str:
         """What is wrong with the file, in one line and once; empty otherwise."""
@@ -188,6 +190,12 @@ class History:
             (_bytes(host), _bytes(host), _bytes(directory), *numbers),
         )
         return {text: 6 * bool(on_host) + 8 * bool(here) + 8 * ok for text, on_host, here, _, ok in rows or ()}
+
+    def _keep(self, text: str) -> None:
+        self._own.pop(text, None)
+        self._own[text] = None
+        if len(self._own) > RECENT_MAX:
+            del self._own[next(iter(self._own))]
 
     def _flush(self) -> None:
         if self._store.write(self._insert_pending):

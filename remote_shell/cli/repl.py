@@ -12,16 +12,20 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from remote_shell.cli import exit_status
+from remote_shell.cli import bell, exit_status, own_line, toolbar
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import Entry, History
 from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
-from remote_shell.cli.screen import Screen
+from remote_shell.cli.ran import Commands, Ran
+from remote_shell.cli.screen import Screen, duration_text
+from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
 from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEndedError
@@ -47,10 +51,17 @@ class GivenUpError(RemoteShellError):
 class Repl:
     """One person at live shells of `name`, as `connect` was told. Made first, since the client tells it of its states."""
 
-    def __init__(self, screen: Screen, name: str) -> None:
+    def __init__(self, screen: Screen, name: str, prefix: str = own_line.PREFIX) -> None:
         self.screen = screen
         self.status = 0  # of the last command
+        self.commands = Commands()
         self._name = name
+        self._prefix = prefix
+        self._host: AsyncHost | None = None
+        self._own: Any = None  # OwnCommands, from the first own command on
+        self._connected = 0.0  # monotonic
+        self._untold: list[str] = []  # what is said at the next prompt
+        self._warned = False  # that something runs in the background
         self._notices = Notices(name, self._say, self._later)
         self._timer: asyncio.TimerHandle | None = None
         self._editor: Editor | None = None
@@ -76,6 +87,12 @@ class Repl:
     def on_state(self, state: State) -> None:
         """For the client: the connection's state changed."""
         self._notices.on_state(state)
+        if state.name in ("connected", "resumed", "new_session"):
+            self._connected = time.monotonic()
+            if self._host is not None:
+                self._host.measure()
+        if self._editor is not None:
+            self._editor.refresh()
         if state.name == "new_session":
             self._shell_gone = True
             if self._editor is not None:
@@ -84,13 +101,14 @@ class Repl:
             # a command that runs tells of it by its own error
             self._leave(GivenUpError(f"the session with {self._name} is over: {state.reason}"))
 
-    async def run(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor) -> int:
+    async def run(self, open_shell: Callable[[], Awaitable[AsyncShell]], editor: Editor, host: AsyncHost) -> int:
         """Read and run lines until the person or the shell leaves; returns the exit status.
 
         Raises CommandError, ConnectionLostError, LeftBySignalError, GivenUpError.
         """
         loop = asyncio.get_running_loop()
-        self._editor, self._history = editor, editor.history
+        self._editor, self._history, self._host = editor, editor.history, host
+        host.measure()
         self._task = asyncio.create_task(self._lines(open_shell, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
@@ -108,6 +126,8 @@ class Repl:
             for number in handlers:
                 loop.remove_signal_handler(number)
             self._later(0.0, None)
+            if self._own is not None:
+                await self._own.close()
         return self.status
 
     # --- lines
@@ -117,25 +137,41 @@ class Repl:
         editor.home = shell.cwd
         while True:
             ahead = self._ahead.pop(0) if self._ahead else None
+            self._tell_untold()
             line = await editor.read(shell.cwd, failed=self.status != 0, given=ahead)
             if line is None:
-                return
+                if self._may_leave():
+                    return
+                continue
             if self._shell_gone:
                 self._shell_gone = False
                 shell = self._shell = await open_shell()
                 continue  # what was typed is in the editor again: it was meant for the shell that is gone
-            if line.strip() and await self._execute(shell, line):
-                return
+            if own_line.is_own(line, self._prefix):
+                if await self._perform_own(line):
+                    return
+                continue
+            line = own_line.for_shell(line, self._prefix)
+            if line.strip() and (line.split()[0] not in _LEAVE or self._may_leave()):
+                self._warned = False
+                if await self._execute(shell, line):
+                    return
 
     async def _execute(self, shell: AsyncShell, line: str) -> bool:
         """Run one line; whether that was the last."""
         self._interrupts = 0
-        started, cwd = time.time(), shell.cwd
+        ran = self.commands.begin(line, shell.cwd)
+        write = self._live.write if self._live is not None else self.screen.write
+
+        def on_output(stream: int, data: bytes) -> None:
+            self.commands.wrote(ran, data)
+            write(stream, data)
+
         result: ShellResult | None = None
         try:
             if self._live is not None:
                 self._live.begin(shell)
-            result = await shell.run(line, text=False, on_output=self._live.write if self._live else self.screen.write)
+            result = await shell.run(line, text=False, on_output=on_output)
         except ShellEndedError as error:
             self._report_end(line, error.reason)
             return True
@@ -150,9 +186,10 @@ class Repl:
             if self._live is not None:
                 self._live.end()
                 self._take_back(shell)
-            self._remember(line, cwd, started, result)
+            self._remember(ran, result)
         self.screen.fresh_line()
         self.status = _status(result)
+        self._ring_after(ran)
         if result.shell == "alive":
             self.screen.ended(result.returncode, result.signal, result.duration)
             return False
@@ -166,16 +203,23 @@ class Repl:
         if rest and self._editor is not None:
             self._editor.keep(rest)
 
-    def _remember(self, line: str, cwd: str, started: float, result: ShellResult | None) -> None:
-        """Into the history, now that the command has ended, or nobody knows whether it has."""
+    def _remember(self, ran: Ran, result: ShellResult | None) -> None:
+        """Keep it, now that the command has ended, or nobody knows whether it has."""
+        if result is not None:
+            several = result.statuses if len(result.statuses) > 1 else ()
+            ran.end(_status(result), result.signal, several, result.duration)
+        else:
+            ran.end(None, lost="its end is not known")
+        self._into_history(ran)
+
+    def _into_history(self, ran: Ran) -> None:
         if self._history is None or self._editor is None:
             return
-        status, signal_name, duration = None, None, max(0.0, time.time() - started)
-        if result is not None:
-            status, signal_name, duration = _status(result), result.signal, result.duration
-        self._history.add(Entry(line, self._editor.host, cwd, status, signal_name, started, duration))
+        self._history.add(
+            Entry(ran.text, self._editor.host, ran.directory, ran.status, ran.signal, ran.started, ran.duration)
+        )
         if problem := self._history.problem():
-            self._say(problem)
+            self._tell(problem)
 
     def _report_end(self, line: str, reason: str) -> None:
         """Why there is no next prompt, unless the person asked for that."""
@@ -184,11 +228,93 @@ class Repl:
         elif line.split()[0] not in _LEAVE:
             self.screen.note(f"the shell on {self._name} has ended with status {self.status}; its variables are gone")
 
+    # --- our own commands, and what runs in the background
+
+    def is_own(self, text: str) -> bool:
+        """A line for us and not for the shell. `bg` is whole when what it runs is."""
+        return own_line.is_own(text, self._prefix) and own_line.words_of(text, self._prefix)[0] != "bg"
+
+    def below(self) -> StyleAndTextTuples:
+        """The toolbar's text."""
+        if self._editor is None or self._shell is None or self._host is None:
+            return []
+        trip = self._host.conversation.session.round_trip
+        background = len(self.commands.in_background)
+        return toolbar.fragments(
+            self._editor.host, self._shell.cwd, self._editor.home, trip, self._notices.told, background
+        )
+
+    async def _perform_own(self, line: str) -> bool:
+        """Carry out a line of ours; whether that was the last."""
+        name, rest = own_line.words_of(line, self._prefix)
+        if self._history is not None:
+            self._history.note(line)
+        if name == "quit":
+            return self._may_leave()
+        self._warned = False
+        if self._own is None:
+            self._own = self._make_own()
+        status = await self._own.perform(name, rest)
+        if status is not None:
+            self.status = status
+            self.screen.ended(status, None, 0.0)
+        return False
+
+    def _make_own(self) -> Any:
+        from remote_shell.cli.own_commands import Around, OwnCommands
+
+        assert self._host is not None and self._editor is not None, "at the prompt"
+        assert self._history is not None and self._shell is not None, "at the prompt"
+        around = Around(
+            self._host,
+            self.screen,
+            self.commands,
+            self._history,
+            self._prefix,
+            self._editor.host,
+            self._editor.home,
+            lambda: self._shell.cwd if self._shell is not None else "",
+            lambda: self._connected,
+        )
+        return OwnCommands(around, self._background_ended)
+
+    def _background_ended(self, ran: Ran) -> None:
+        from remote_shell.cli.own_texts import ended
+
+        text = ended(self.screen, ran)
+        self._into_history(ran)
+        self._tell(text)
+        bell.ring(text, quietly=not self._at_prompt)
+        if self._editor is not None:
+            self._editor.refresh()
+
+    def _ring_after(self, ran: Ran) -> None:
+        """The bell for what took long, unless the person is there: who typed or pressed Ctrl-C needs none."""
+        typed = time.monotonic() - self._live.typed_at if self._live is not None else bell.LONG
+        if min(ran.duration, typed) >= bell.LONG and not self._interrupts:
+            bell.ring(f"{ran.text} ({duration_text(ran.duration)})")
+
+    def _may_leave(self) -> bool:
+        """Leave, or say once what would end then."""
+        running = self.commands.in_background
+        if not running or self._warned:
+            return True
+        from remote_shell.cli.own_texts import short
+
+        self._warned = True
+        told = ", ".join(f"[{ran.number}] {short(ran.text, 30)}" for ran in running)
+        self.screen.note(
+            f"still in the background: {told}; Ctrl-D again leaves and ends {'it' if len(running) == 1 else 'them'}"
+        )
+        return False
+
     # --- signals
 
     def _interrupt(self) -> None:
         """Ctrl-C while a command runs, or a SIGINT from elsewhere."""
         if self._editor is not None and self._editor.interrupt():
+            return
+        if self._own is not None and self._own.interrupt():
             return
         self._interrupts += 1
         self.screen.echoed()  # the terminal shows ^C and stays on the line
@@ -255,6 +381,18 @@ class Repl:
             run_in_terminal(lambda: self.screen.note(text))
         else:
             self.screen.fresh_line()
+            self.screen.note(text)
+
+    def _tell(self, text: str) -> None:
+        """Say it now if there is a prompt, else at the next: a program may have the terminal."""
+        if self._at_prompt or (self._own is not None and self._own.waiting):
+            self._say(text)
+        else:
+            self._untold.append(text)
+
+    def _tell_untold(self) -> None:
+        untold, self._untold = self._untold, []
+        for text in untold:
             self.screen.note(text)
 
     def _later(self, seconds: float, what: Callable[[], None] | None) -> None:

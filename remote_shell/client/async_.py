@@ -147,6 +147,13 @@ class AsyncHost:
         assert self.conversation.server is not None, "connected"
         return self.conversation.server
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the server's key, as known_hosts has it; None where the transport shows no key."""
+        from remote_shell.config.fingerprints import format_fingerprint
+
+        return format_fingerprint(self._login.key_hash) if self._login.key_hash else None
+
     # --- commands
 
     async def run(
@@ -319,6 +326,23 @@ class AsyncHost:
             self._drop()
         self.conversation.end("it was closed here")
         self._wake()
+
+    def measure(self) -> None:
+        """Find out the round trip anew: `conversation.session.round_trip` has it, one round trip later."""
+        self.conversation.session.measure()
+        self.flush()
+
+    async def reconnect(self) -> None:
+        """Drop the connection and go on with the same session over a new one; nothing is run again.
+
+        Returns when there is one. Raises UsageError where the server keeps no session, ConnectionLostError when it can't be had.
+        """
+        if self._driver is not None and not self._closed:
+            if not self.welcome.grace_ms:
+                raise UsageError(f"{self.name} keeps no session without a connection (grace 0): it would be lost")
+            self._drop()
+            self._lost(ConnectError("it was dropped here"))
+        await self._ready()
 
     # --- for processes and shells
 

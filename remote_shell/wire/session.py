@@ -273,6 +273,16 @@ class Session:
                 self._link.want_ping()  # the first bulk data: find out how far away the peer is
             self._wake(channel)
 
+    def measure(self) -> None:
+        """Ask for a sign of life now, which measures the round trip; nothing happens while one is under way."""
+        if self._link is not None:
+            self._link.want_ping()
+
+    @property
+    def measuring(self) -> bool:
+        """A sign of life was asked for, and has not come yet."""
+        return self._link is not None and (self._link.ping_due or self._link.ping_sent_at is not None)
+
     # --- sending
 
     def _check_size(self, payload: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from remote_shell import PIPE
 from remote_shell.cli.arguments import add_client_options, client_options
+from remote_shell.cli.own_line import PREFIX, sign
 from remote_shell.errors import UsageError
 
 DESCRIPTION = """\
@@ -25,6 +26,7 @@ empty input; programs that need a terminal, such as editors, do not run in it.
   right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
+  :help, ?   tells of our own commands: :jobs, :bg, :out, :hist, :info and others
 
 Without a terminal on stdin, what is read there is run as sh runs it. With --raw
 it is a plain login shell on a terminal there, as ssh starts it: every key passes,
@@ -45,13 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("target", metavar="TARGET", help=argparse.SUPPRESS)
     parser.add_argument("--raw", action="store_true", help="a login shell on a terminal, every key passed on")
+    add_prompt_options(parser)
     add_client_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Work until the person or the shell leaves. Raises what the client raises."""
     if not arguments.raw:
-        return person_or_script(arguments.target, client_options(arguments))
+        return person_or_script(
+            arguments.target, client_options(arguments), plain=arguments.plain, prefix=arguments.prefix
+        )
     if not os.isatty(0):
         raise UsageError("--raw needs a terminal on stdin; without --raw, stdin is run as a script")
     from remote_shell.cli.raw import perform_on_terminal
@@ -63,7 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
 
-def person_or_script(target: str, options: dict[str, Any], *, trial: bool = False) -> int:
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """What whoever starts the REPL takes besides."""
+    parser.add_argument("--plain", action="store_true", help="text alone: no colours, marks, suggestions or toolbar")
+    parser.add_argument("--prefix", metavar="SIGN", type=sign, default=PREFIX, help="begins our own commands (else :)")
+
+
+def person_or_script(
+    target: str, options: dict[str, Any], *, trial: bool = False, plain: bool = False, prefix: str = PREFIX
+) -> int:
     """The REPL if stdin is a terminal, otherwise stdin as a script; returns the exit status.
 
     `trial`: the server is our own and goes when we do. Raises what the client raises.
@@ -81,24 +94,27 @@ def person_or_script(target: str, options: dict[str, Any], *, trial: bool = Fals
 
     gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
-        return asyncio.run(_person(target, options, trial, gone))
+        return asyncio.run(_person(target, options, trial, gone, plain, prefix))
     except LeftBySignalError as left:
         return leave_by_signal(left.name)
     finally:
         os.close(gone)
 
 
-async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) -> int:
+async def _person(target: str, options: dict[str, Any], trial: bool, gone: int, plain: bool, prefix: str) -> int:
     from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
     from remote_shell.cli.history import History
     from remote_shell.cli.repl import Repl, history_path
     from remote_shell.cli.screen import Screen, introduction
+    from remote_shell.cli.toolbar import is_wanted
     from remote_shell.client.async_ import connect_async
     from remote_shell.config.hosts import resolve
 
-    screen = Screen(terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"))
-    repl = Repl(screen, os.uname().nodename if trial else target)
+    screen = Screen(
+        terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"), plain=plain
+    )
+    repl = Repl(screen, os.uname().nodename if trial else target, prefix)
     connecting = connect_async(target, on_state=repl.on_state, **answers(gone), **options)
     try:
         host = await connecting
@@ -108,7 +124,7 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
     async with host:
         named = resolve(target)[1]
         name = host.welcome.host if named is None else named.name
-        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):
+        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial, prefix=prefix):
             screen.note(line)
         history = History(history_path())
         editor = Editor(
@@ -117,8 +133,10 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int) 
             history=history,
             colour=named.colour if named is not None else None,
             sign="#" if host.welcome.account == "root" else "$",
+            below=repl.below if is_wanted(plain) else None,
+            is_own=repl.is_own,
         )
         try:
-            return await repl.run(lambda: host.shell(pty=repl.on_terminal), editor)
+            return await repl.run(lambda: host.shell(pty=repl.on_terminal), editor, host)
         finally:
             history.close()
