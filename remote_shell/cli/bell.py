@@ -11,10 +11,18 @@ import os
 import sys
 from collections.abc import Mapping
 
+from remote_shell.cli.screen import duration_text
+
 LONG = 10.0  # seconds that a command in the foreground takes before its end rings
 _TEXT_MAX = 120  # characters
 _TERMS = ("xterm-kitty", "xterm-ghostty", "wezterm")
 _PROGRAMS = ("WezTerm", "iTerm.app", "ghostty")  # TERM_PROGRAM; tmux sets its own there, screen leaves it
+
+
+def after(text: str, duration: float, alone: float) -> None:
+    """Ring for a command's end if it took long and the person was not there: `alone` is how long no key came."""
+    if min(duration, alone) >= LONG:
+        ring(f"{text} ({duration_text(duration)})")
 
 
 def ring(text: str, *, quietly: bool = False, environment: Mapping[str, str] | None = None) -> None:

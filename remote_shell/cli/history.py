@@ -8,6 +8,7 @@ file, `suggesting` and `searching` show what is found, `repl` adds.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -208,6 +209,17 @@ class History:
             _insert(database, number, entry)
             if number % _PRUNE_EVERY == 0:
                 _prune(database, number)
+
+
+def history_path() -> str | None:
+    """Where the REPL's history is, or None if our folder for it can't be used."""
+    from remote_shell.config.paths import state_dir
+    from remote_shell.errors import ConfigError
+
+    try:
+        return os.path.join(state_dir(), "history.sqlite3")
+    except ConfigError:
+        return None
 
 
 def _insert(database: Any, number: int, entry: Entry) -> None:

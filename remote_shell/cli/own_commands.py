@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from remote_shell.cli import exit_status, own_texts
 from remote_shell.cli.background import Background
-from remote_shell.cli.history import History
+from remote_shell.cli.editor import Editor
+from remote_shell.cli.history import history_path
 from remote_shell.cli.ran import Commands, Ran
 from remote_shell.cli.screen import Screen, duration_text, printable
 from remote_shell.client.async_ import AsyncHost
@@ -36,10 +37,8 @@ class Around(NamedTuple):
     host: AsyncHost
     screen: Screen
     commands: Commands
-    history: History
+    editor: Editor
     prefix: str
-    name: str  # of the host, in the history
-    home: str
     directory: Callable[[], str]
     connected: Callable[[], float]  # since when, monotonic
 
@@ -127,7 +126,7 @@ class OwnCommands:
             raise WrongError(f"{self._prefix}jobs takes nothing, or: all")
         every = self._commands.listed()
         most = len(every) if rest else max(_rows(), sum(ran.running for ran in every))
-        self._screen.lines(own_texts.listed(self._screen, every[:most], self._around.home))
+        self._screen.lines(own_texts.listed(self._screen, every[:most], self._around.editor.home))
         if len(every) > most:
             self._screen.note(f"{len(every) - most} more: {self._prefix}jobs all")
         elif not every:
@@ -137,7 +136,7 @@ class OwnCommands:
         ran = self._commands.last
         if rest or ran is None:
             raise WrongError(f"{self._prefix}last takes nothing" if rest else "nothing ran yet")
-        self._screen.lines(own_texts.in_full(self._screen, ran, self._around.home))
+        self._screen.lines(own_texts.in_full(self._screen, ran, self._around.editor.home))
 
     async def _out(self, rest: str) -> None:
         self._print_kept(self._the(rest, self._commands.last))
@@ -149,17 +148,17 @@ class OwnCommands:
         wanted = [word for word in words if word not in ("--failed", "--here")]
         if unknown := next((word for word in wanted if word.startswith("--")), None):
             raise WrongError(f"{self._prefix}hist knows --failed and --here, not {printable(unknown)}")
-        history, around = self._around.history, self._around
+        around, history = self._around, self._around.editor.history
         directory = around.directory()
         entries = history.entries(
             failed=failed, here=directory if here else None, limit=_SEARCH_MAX if wanted else _rows()
         )
         if wanted:
-            best = set(history.search(" ".join(wanted), around.name, directory, _SEARCH_MAX))
+            best = set(history.search(" ".join(wanted), around.editor.host, directory, _SEARCH_MAX))
             entries = [entry for entry in entries if entry.text in best][: _rows()]
         if problem := history.problem():
             self._screen.note(problem)
-        self._screen.lines(own_texts.from_history(self._screen, reversed(entries), around.home))
+        self._screen.lines(own_texts.from_history(self._screen, reversed(entries), around.editor.home))
         if not entries:
             self._screen.note("nothing found")
 
@@ -307,6 +306,4 @@ def _times(count: int) -> str:
 
 
 def _history_path() -> str:
-    from remote_shell.cli.repl import history_path
-
     return history_path() or "kept in memory: our folder can't be used"

@@ -81,6 +81,15 @@ def ended(screen: Screen, ran: Ran) -> str:
     return f"[{ran.number}] {mark(screen, ran)} {duration_text(ran.seconds)} {short(ran.text)}"
 
 
+def before_leaving(running: list[Ran]) -> str:
+    """What would end with us."""
+    told = ", ".join(f"[{ran.number}] {short(ran.text, 30)}" for ran in running[:5])
+    more = f" and {len(running) - 5} more" if len(running) > 5 else ""
+    return (
+        f"still in the background: {told}{more}; Ctrl-D again leaves and ends {'it' if len(running) == 1 else 'them'}"
+    )
+
+
 def listed(screen: Screen, every: list[Ran], home: str) -> list[str]:
     """A line for each."""
     return [

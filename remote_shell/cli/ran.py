@@ -13,7 +13,9 @@ from collections.abc import Callable
 OUTPUT_MAX = 256 * 1024  # bytes of one command's output, its last
 TOTAL_MAX = 16 * 1024 * 1024  # bytes of all together; beyond, the oldest commands' outputs go
 COMMANDS_MAX = 1000  # commands, above which the oldest that ended go
-TEXT_MAX = 32 * 1024 + 1  # characters of a line that is kept: one more than the history takes, which so refuses what was cut
+TEXT_MAX = (
+    32 * 1024 + 1
+)  # characters of a line that is kept: one more than the history takes, which so refuses what was cut
 
 # What makes a terminal answer: printed again, it would type its answer at our prompt.
 _QUESTIONS = re.compile(

@@ -24,7 +24,7 @@ from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.ran import Commands, Ran
-from remote_shell.cli.screen import Screen, duration_text
+from remote_shell.cli.screen import Screen
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
@@ -33,6 +33,7 @@ from remote_shell.errors import ConnectionLostError, RemoteShellError, ShellEnde
 _LEAVE = ("exit", "logout")
 _LEAVE_AGAIN = 0.05  # seconds
 _KILL_AT = 3  # Ctrl-C so often during one command
+_MEASURE_EVERY = 5.0  # seconds
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -59,7 +60,7 @@ class Repl:
         self._prefix = prefix
         self._host: AsyncHost | None = None
         self._own: Any = None  # OwnCommands, from the first own command on
-        self._connected = 0.0  # monotonic
+        self._connected = self._measured = 0.0  # monotonic
         self._untold: list[str] = []  # what is said at the next prompt
         self._warned = False  # that something runs in the background
         self._notices = Notices(name, self._say, self._later)
@@ -88,9 +89,7 @@ class Repl:
         """For the client: the connection's state changed."""
         self._notices.on_state(state)
         if state.name in ("connected", "resumed", "new_session"):
-            self._connected = time.monotonic()
-            if self._host is not None:
-                self._host.measure()
+            self._connected, self._measured = time.monotonic(), 0.0
         if self._editor is not None:
             self._editor.refresh()
         if state.name == "new_session":
@@ -108,7 +107,6 @@ class Repl:
         """
         loop = asyncio.get_running_loop()
         self._editor, self._history, self._host = editor, editor.history, host
-        host.measure()
         self._task = asyncio.create_task(self._lines(open_shell, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
@@ -160,6 +158,7 @@ class Repl:
     async def _execute(self, shell: AsyncShell, line: str) -> bool:
         """Run one line; whether that was the last."""
         self._interrupts = 0
+        self._measure()
         ran = self.commands.begin(line, shell.cwd)
         write = self._live.write if self._live is not None else self.screen.write
 
@@ -189,12 +188,19 @@ class Repl:
             self._remember(ran, result)
         self.screen.fresh_line()
         self.status = _status(result)
-        self._ring_after(ran)
+        if not self._interrupts:
+            bell.after(line, ran.duration, time.monotonic() - self._live.typed_at if self._live else ran.duration)
         if result.shell == "alive":
             self.screen.ended(result.returncode, result.signal, result.duration)
             return False
         self._report_end(line, f"shell_{result.shell}")
         return True
+
+    def _measure(self) -> None:
+        """The round trip, while a command runs: then the loop is idle, and not busy with our own start or prompt."""
+        if self._host is not None and time.monotonic() - self._measured > _MEASURE_EVERY:
+            self._measured = time.monotonic()
+            self._host.measure()
 
     def _take_back(self, shell: AsyncShell) -> None:
         """What was typed for a command and not read by it: whole lines are the next to run, as on any terminal; the rest is edited."""
@@ -253,27 +259,24 @@ class Repl:
             return self._may_leave()
         self._warned = False
         if self._own is None:
-            self._own = self._make_own()
+            assert self._host and self._shell and self._editor, "at the prompt"
+            self._own = self._make_own(self._host, self._shell, self._editor)
         status = await self._own.perform(name, rest)
         if status is not None:
             self.status = status
             self.screen.ended(status, None, 0.0)
         return False
 
-    def _make_own(self) -> Any:
+    def _make_own(self, host: AsyncHost, shell: AsyncShell, editor: Editor) -> Any:
         from remote_shell.cli.own_commands import Around, OwnCommands
 
-        assert self._host is not None and self._editor is not None, "at the prompt"
-        assert self._history is not None and self._shell is not None, "at the prompt"
         around = Around(
-            self._host,
+            host,
             self.screen,
             self.commands,
-            self._history,
+            editor,
             self._prefix,
-            self._editor.host,
-            self._editor.home,
-            lambda: self._shell.cwd if self._shell is not None else "",
+            lambda: (self._shell or shell).cwd,
             lambda: self._connected,
         )
         return OwnCommands(around, self._background_ended)
@@ -288,24 +291,15 @@ class Repl:
         if self._editor is not None:
             self._editor.refresh()
 
-    def _ring_after(self, ran: Ran) -> None:
-        """The bell for what took long, unless the person is there: who typed or pressed Ctrl-C needs none."""
-        typed = time.monotonic() - self._live.typed_at if self._live is not None else bell.LONG
-        if min(ran.duration, typed) >= bell.LONG and not self._interrupts:
-            bell.ring(f"{ran.text} ({duration_text(ran.duration)})")
-
     def _may_leave(self) -> bool:
         """Leave, or say once what would end then."""
         running = self.commands.in_background
         if not running or self._warned:
             return True
-        from remote_shell.cli.own_texts import short
+        from remote_shell.cli.own_texts import before_leaving
 
         self._warned = True
-        told = ", ".join(f"[{ran.number}] {short(ran.text, 30)}" for ran in running)
-        self.screen.note(
-            f"still in the background: {told}; Ctrl-D again leaves and ends {'it' if len(running) == 1 else 'them'}"
-        )
+        self.screen.note(before_leaving(running))
         return False
 
     # --- signals
@@ -403,14 +397,3 @@ class Repl:
 
 def _status(result: ShellResult) -> int:
     return exit_status.of_signal(result.signal) if result.signal is not None else int(result.returncode)
-
-
-def history_path() -> str | None:
-    """Where the REPL's history is, or None if our folder for it can't be used."""
-    from remote_shell.config.paths import state_dir
-    from remote_shell.errors import ConfigError
-
-    try:
-        return os.path.join(state_dir(), "history.sqlite3")
-    except ConfigError:
-        return None

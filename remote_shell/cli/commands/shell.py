@@ -26,7 +26,7 @@ empty input; programs that need a terminal, such as editors, do not run in it.
   right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
-  :help, ?   tells of our own commands: :jobs, :bg, :out, :hist, :info and others
+  :help, ?   tells of our own commands: :jobs, :bg, :out, :hist and others
 
 Without a terminal on stdin, what is read there is run as sh runs it. With --raw
 it is a plain login shell on a terminal there, as ssh starts it: every key passes,
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     """What whoever starts the REPL takes besides."""
-    parser.add_argument("--plain", action="store_true", help="text alone: no colours, marks, suggestions or toolbar")
+    parser.add_argument("--plain", action="store_true", help="no colours, marks, suggestions, toolbar")
     parser.add_argument("--prefix", metavar="SIGN", type=sign, default=PREFIX, help="begins our own commands (else :)")
 
 
@@ -104,8 +104,8 @@ def person_or_script(
 async def _person(target: str, options: dict[str, Any], trial: bool, gone: int, plain: bool, prefix: str) -> int:
     from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
-    from remote_shell.cli.history import History
-    from remote_shell.cli.repl import Repl, history_path
+    from remote_shell.cli.history import History, history_path
+    from remote_shell.cli.repl import Repl
     from remote_shell.cli.screen import Screen, introduction
     from remote_shell.cli.toolbar import is_wanted
     from remote_shell.client.async_ import connect_async
