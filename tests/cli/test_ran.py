@@ -83,8 +83,11 @@ def test_who_watches_gets_what_comes() -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [b"\x1b[6n", b"\x1b[c", b"\x1b[>0c", b"\x1b[?u", b"\x1b[>q", b"\x1b[14t", b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x05", b"\x1b[?2026$p"],
-)  # fmt: skip
+    [
+        *(b"\x1b[6n", b"\x1b[c", b"\x1b[>0c", b"\x1b[?u", b"\x1b[>q", b"\x1b[14t", b"\x05"),
+        *(b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x1b[?2026$p"),
+    ],
+)
 def test_what_a_terminal_would_answer_is_not_printed_again(question: bytes) -> None:
     commands = Commands()
     ran = commands.begin("vim", "/")
