@@ -106,7 +106,8 @@ class OwnCommands:
         """Ctrl-C. False: none is under way."""
         if self._task is None:
             return False
-        self._task.cancel()
+        # Not at once: a task that is cancelled before its first step would end without its word on what goes on.
+        asyncio.get_running_loop().call_soon(self._task.cancel)
         return True
 
     async def close(self) -> None:
@@ -230,15 +231,18 @@ class OwnCommands:
         if not every:
             self._screen.note("nothing runs in the background")
             return None
+        going = [f"[{ran.number}]" for ran in every if ran.running]
+        if going:
+            self._screen.note(f"waiting for {', '.join(going)}; Ctrl-C stops waiting")
         self.waiting = True
         for ran in every:
             try:
                 await self.background.wait(ran)
             except asyncio.CancelledError:
-                going = ", ".join(f"[{ran.number}]" for ran in every if ran.running)
+                left = ", ".join(f"[{ran.number}]" for ran in every if ran.running)
                 self._screen.echoed()
                 self._screen.fresh_line()
-                self._screen.note(f"no longer waiting: {going or 'nothing'} goes on")
+                self._screen.note(f"no longer waiting: {left or 'nothing'} goes on")
                 raise
         return every[-1].status
 

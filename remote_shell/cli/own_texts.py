@@ -15,16 +15,17 @@ from remote_shell.cli.screen import Screen, directory_text, duration_text, print
 _TEXT_MAX = 60  # characters of a command in a list
 
 HELP = """\
-{p}help [TOPIC]       this; topics: keys, jobs, bg, out, hist, leave, prefix
-{p}jobs               this session's commands, {p}last the last one in full
-{p}out [N]            prints what command N wrote, without running it
-{p}bg LINE            runs LINE beside this shell; {p}attach N, {p}wait [N], {p}kill N [SIGNAL]
-{p}hist [--failed] [--here] [WORDS]   the history
-{p}info               host, account, way, round trip; {p}reconnect takes a new connection
-{p}quit               leaves, as Ctrl-D and exit do
+{p}help [TOPIC]   this; topics: keys jobs bg out hist leave prefix
+{p}jobs           this session's commands; {p}last: the last one in full
+{p}out [N]        what command N wrote, again, without running it
+{p}bg LINE        runs LINE beside this shell; then {p}attach N, {p}wait N, {p}kill N
+{p}hist [WORDS]   the history; --failed, --here: those only
+{p}info           who and where; {p}reconnect: a new connection, the same session
+{p}quit           leaves, as Ctrl-D and exit do
 
-Enter runs the line, Alt-Enter begins a new one, Ctrl-R searches the history, right takes what is
-suggested. Ctrl-C interrupts a command, three times kills it. All else you type is the shell's ({p}help prefix)."""
+Enter runs the line, Alt-Enter begins a new one, Ctrl-R searches the history.
+Ctrl-C interrupts a command; three times kills it. Right takes what is suggested.
+All else is the shell's, even what begins with {p} ({p}help prefix)."""
 
 TOPICS = {
     "keys": """\
@@ -33,28 +34,35 @@ Alt-Enter  begins a new line
 Ctrl-R     searches the history, by a few letters of a line
 up, down   go through it
 right      takes what is suggested from it
-Ctrl-C     interrupts the command, or clears the line; three times kills what ignores it
+Ctrl-C     interrupts the command, or clears the line; three times kills it
 Ctrl-Z     stops the command; fg goes on with it
 Ctrl-D     leaves, as exit does""",
     "jobs": """\
-Each line that runs gets a number. {p}jobs lists this session's commands, those that run first, then the newest
-({p}jobs all: all of them). {p}last tells the last one in full: directory, start, time, the statuses of a pipeline.""",
+Each line that runs gets a number. {p}jobs lists this session's commands, those
+that run first, then the newest ({p}jobs all: all of them). {p}last tells the last
+one in full: directory, start, time, the statuses of a pipeline.""",
     "bg": """\
-{p}bg LINE runs LINE beside the shell, in the directory of the shell but with your account's own environment:
-variables of the shell are not set in it. It has no input. A line tells when it has ended.
-{p}attach [N] shows its output, from the beginning of what is kept; Ctrl-C detaches, it goes on.
-{p}wait [N] waits for it, or for all; Ctrl-C stops waiting. {p}kill N [SIGNAL] sends TERM, or SIGNAL.
+{p}bg LINE runs LINE beside the shell, in its directory but in your account's own
+environment: the shell's variables are not set in it. It has no input. A line
+tells when it has ended.
+{p}attach [N]         shows its output, old and new; Ctrl-C detaches, it goes on
+{p}wait [N]           waits for it, or for all; Ctrl-C stops waiting
+{p}kill N [SIGNAL]    sends TERM, or SIGNAL
 They end when you leave.""",
     "out": """\
-{p}out [N] prints what command N wrote, or the last one, without running it. The last 256 KiB of each are kept,
-16 MiB together; what is not kept any more is said. It goes to stdout, as it came.""",
+{p}out [N] prints what command N wrote, or the last one, without running it.
+The last 256 KiB of each are kept, 16 MiB together; what is gone is said.""",
     "hist": """\
-{p}hist tells the newest lines of the history with time, end and directory. --failed: those that failed.
---here: those in this directory. WORDS: those in which all of them are found, a few letters will do.""",
-    "leave": "{p}quit, Ctrl-D or exit leave. What runs in the background is told first; once more leaves, and ends it.",
+{p}hist [--failed] [--here] [WORDS] tells the newest lines of the history with
+time, end and directory: those that failed, those in this directory, those with
+all the words; a few letters of each will do.""",
+    "leave": """\
+{p}quit, Ctrl-D or exit leave. What runs in the background is told first; once
+more leaves, and ends it.""",
     "prefix": """\
-A line is ours if it begins with {p} and a letter or ?, or is a lone ?. All else is the shell's: {p} alone, {p} with a blank.
-{p}{p} at its beginning sends the rest with one {p} to the shell. --prefix chooses another sign.""",
+A line is ours if it begins with {p} and a letter or ?, or is a lone ?. All else
+is the shell's: {p} alone, or with a blank. {p}{p} at its beginning sends the rest with
+one {p} to the shell. --prefix chooses another sign.""",
 }
 TOPICS["attach"] = TOPICS["wait"] = TOPICS["kill"] = TOPICS["bg"]
 TOPICS["last"] = TOPICS["jobs"]
