@@ -119,7 +119,7 @@ def duration_text(seconds: float) -> str:
     return f"{hours}h {minutes:02}m"
 
 
-def introduction(name: str, account: str, kind: str, *, trial: bool, prefix: str = ":") -> list[str]:
+def introduction(name: str, account: str, kind: str, *, trial: bool) -> list[str]:
     """What a person reads before the first prompt: who is there, how the way is protected, how to leave."""
     way = {
         "tls": "encrypted by TLS 1.3; the server's key is the one known here",
@@ -130,7 +130,7 @@ def introduction(name: str, account: str, kind: str, *, trial: bool, prefix: str
         f"{printable(account)} on {printable(name)}, {way}.",
         *(["This server runs for you alone and is gone when you leave."] if trial else []),
         "One live shell: its directory, variables and functions stay from line to line.",
-        f"Ctrl-C interrupts a command, Alt-Enter begins a new line, {prefix}help or ? tells more, Ctrl-D leaves.",
+        "Ctrl-C interrupts a command, Alt-Enter begins a new line, ? helps, Ctrl-D leaves.",
     ]
 
 

@@ -329,7 +329,7 @@ class AsyncHost:
 
     def measure(self) -> None:
         """Find out the round trip anew: `conversation.session.round_trip` has it, one round trip later."""
-        self.conversation.session.measure()
+        self.conversation.session.measure(self.loop.time())
         self.flush()
 
     async def reconnect(self) -> None:

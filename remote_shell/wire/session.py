@@ -273,9 +273,10 @@ class Session:
                 self._link.want_ping()  # the first bulk data: find out how far away the peer is
             self._wake(channel)
 
-    def measure(self) -> None:
+    def measure(self, now: float) -> None:
         """Ask for a sign of life now, which measures the round trip; nothing happens while one is under way."""
         if self._link is not None:
+            self._now = max(self._now, now)  # or it would count from when something came last
             self._link.want_ping()
 
     @property

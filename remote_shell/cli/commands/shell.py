@@ -26,11 +26,11 @@ empty input; programs that need a terminal, such as editors, do not run in it.
   right      takes what is suggested from it, dim, as you type
   Ctrl-C     interrupts the command, or clears the line
   Ctrl-D     leaves, as exit does
-  :help, ?   tells of our own commands: :jobs, :bg, :out, :hist and others
+  ?, :help   tells of our own commands: :jobs, :bg, :out, :hist and others
 
 Without a terminal on stdin, what is read there is run as sh runs it. With --raw
-it is a plain login shell on a terminal there, as ssh starts it: every key passes,
-and ~. on a fresh line leaves (~? has the rest).\
+it is a plain login shell on a terminal there, as ssh starts it: every key
+passes, and ~. on a fresh line leaves (~? has the rest).\
 """
 EXAMPLES = """\
 examples:
@@ -124,7 +124,7 @@ async def _person(target: str, options: dict[str, Any], trial: bool, gone: int, 
     async with host:
         named = resolve(target)[1]
         name = host.welcome.host if named is None else named.name
-        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial, prefix=prefix):
+        for line in introduction(name, host.welcome.account, host.target.kind, trial=trial):
             screen.note(line)
         history = History(history_path())
         editor = Editor(
