@@ -55,7 +55,7 @@ class Contact:
             self._notices.silence(waited)
             if waited >= _GIVE_UP:
                 self._asked_at = None
-                self._host.reconnect(f"no answer for {waited:.0f} s")
+                self._host.drop_connection(f"no answer for {waited:.0f} s")
         self._timer = self._loop.call_later(_AGAIN if self._asked_at is None else _TICK, self._look)
 
     def _answered(self) -> None:

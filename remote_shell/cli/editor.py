@@ -19,7 +19,7 @@ from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
-from remote_shell.cli import searching, tabbing
+from remote_shell.cli import searching, tabbing, toolbar
 from remote_shell.cli.continuation import is_incomplete
 from remote_shell.cli.history import History
 from remote_shell.cli.inputrc import editing_mode
@@ -27,14 +27,17 @@ from remote_shell.cli.screen import Screen, directory_text, printable
 from remote_shell.cli.suggesting import Lines, Suggester
 
 _MODES = {"emacs": EditingMode.EMACS, "vi": EditingMode.VI}
-_PLAIN = {"auto-suggestion": "noinherit dim", **searching.STYLE, **tabbing.STYLE}  # for terminals without colour too
+_PLAIN = {"auto-suggestion": "noinherit dim"}  # for terminals without colour too
+_PLAIN |= {**searching.STYLE, **tabbing.STYLE, **toolbar.STYLE}
 _STYLE = {"host": "bold", "directory": "ansicyan", "mark.failed": "ansired bold", "more": "ansibrightblack"}
+_STYLE |= toolbar.COLOURS
 
 
 class Editor:
-    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt.
+    """The prompt of the host `name`. `colour` is hosts.toml's word for that name; `sign` ends the prompt; `below` is the toolbar's text.
 
-    `completer` gives whom Tab asks; it is told how to learn the directory.
+    `completer` gives whom Tab asks; it is told how to learn the directory. `is_own` says of a line that it is for the REPL itself,
+    and so whole whatever the shell would think of it.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class Editor:
         colour: str | None = None,
         sign: str = "$",
         completer: Callable[[Callable[[], str]], tabbing.Asker] | None = None,
+        below: Callable[[], StyleAndTextTuples] | None = None,
+        is_own: Callable[[str], bool] = lambda text: False,
     ) -> None:
         self.host = name
         self.history = history
@@ -53,6 +58,7 @@ class Editor:
         self.active = False  # the prompt is on the screen
         self._kept = ""  # what was typed when `wake` came
         self._name = printable(name)
+        self._is_own = is_own
         self._sign = sign
         self._cwd = ""
         style = _STYLE | ({"host": f"bold ansi{colour}"} if colour is not None and colour != "white" else {})
@@ -61,7 +67,8 @@ class Editor:
             key_bindings=(keys := self._bindings()),
             editing_mode=_MODES[editing_mode(os.environ)],
             history=Lines(history),
-            auto_suggest=Suggester(history, self._place),
+            auto_suggest=None if screen.plain else Suggester(history, self._place),  # would be read out as typed
+            bottom_toolbar=below,
             style=Style.from_dict(_PLAIN | (style if screen.colour else {})),
             prompt_continuation=_continuation,
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
@@ -92,7 +99,7 @@ class Editor:
                 self._search.end()
                 if self._tabs is not None:
                     self._tabs.close()
-                whole = given is not None and not is_incomplete(given)
+                whole = given is not None and self._is_whole(given)
                 if given is not None and not whole:
                     self._kept = f"{given}\n{self._kept}"
                 kept = given if whole else self._kept
@@ -128,6 +135,14 @@ class Editor:
         if self._tabs is not None:
             self._tabs.note(line)
 
+    def refresh(self) -> None:
+        """What the toolbar tells has changed."""
+        if self.active and self._session.app.is_running:
+            self._session.app.invalidate()
+
+    def _is_whole(self, text: str) -> bool:
+        return self._is_own(text) or not is_incomplete(text)
+
     def _place(self) -> tuple[str, str]:
         return self.host, self._cwd
 
@@ -145,10 +160,10 @@ class Editor:
         @keys.add("enter")
         def _(event: KeyPressEvent) -> None:
             buffer = event.current_buffer
-            if is_incomplete(buffer.text):
-                buffer.insert_text("\n")
-            else:
+            if self._is_whole(buffer.text):
                 buffer.validate_and_handle()
+            else:
+                buffer.insert_text("\n")
 
         @keys.add("escape", "enter")
         def _(event: KeyPressEvent) -> None:

@@ -8,6 +8,7 @@ file, `suggesting` and `searching` show what is found, `repl` adds.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -71,12 +72,14 @@ class History:
         text = entry.text
         if text.startswith(" ") or not text.strip() or len(text) > LINE_MAX or not _storable(entry):
             return
-        self._own.pop(text, None)
-        self._own[text] = None
-        if len(self._own) > RECENT_MAX:
-            del self._own[next(iter(self._own))]
+        self._keep(text)
         self._pending.append(entry)
         self._flush()
+
+    def note(self, text: str) -> None:
+        """A line that is none of the shell's: for going up, and in this REPL alone."""
+        if not text.startswith(" ") and text.strip() and len(text) <= LINE_MAX:
+            self._keep(text)
 
     def problem(self) -> str:
         """What is wrong with the file, in one line and once; empty otherwise."""
@@ -189,6 +192,12 @@ class History:
         )
         return {text: 6 * bool(on_host) + 8 * bool(here) + 8 * ok for text, on_host, here, _, ok in rows or ()}
 
+    def _keep(self, text: str) -> None:
+        self._own.pop(text, None)
+        self._own[text] = None
+        if len(self._own) > RECENT_MAX:
+            del self._own[next(iter(self._own))]
+
     def _flush(self) -> None:
         if self._store.write(self._insert_pending):
             self._pending.clear()
@@ -200,6 +209,20 @@ class History:
             _insert(database, number, entry)
             if number % _PRUNE_EVERY == 0:
                 _prune(database, number)
+
+
+HISTORY = "history.sqlite3"
+
+
+def state_path(name: str = HISTORY) -> str | None:
+    """Where the REPL keeps something of that name, or None if our folder for it can't be used."""
+    from remote_shell.config.paths import state_dir
+    from remote_shell.errors import ConfigError
+
+    try:
+        return os.path.join(state_dir(), name)
+    except ConfigError:
+        return None
 
 
 def _insert(database: Any, number: int, entry: Entry) -> None:

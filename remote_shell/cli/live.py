@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 
 from remote_shell.cli.keys import HELP, Keys
@@ -36,6 +37,7 @@ class LiveTerminal:
         self._shell: AsyncShell | None = None
         self._terminal: RawTerminal | None = None
         self._reading = False
+        self.typed_at = 0.0  # monotonic: somebody is there
         self._full: asyncio.Task[None] | None = None
 
     def begin(self, shell: AsyncShell) -> None:
@@ -108,6 +110,7 @@ class LiveTerminal:
 
     def _typed(self) -> None:
         shell = self._shell
+        self.typed_at = time.monotonic()
         if shell is None:
             return
         try:

@@ -52,6 +52,11 @@ class Notices:
         """There is no connection now."""
         return self._lost_at is not None
 
+    @property
+    def told(self) -> bool:
+        """There is none, and the person was told."""
+        return self.away and self._told
+
     def on_state(self, state: State) -> None:
         """The connection's state changed."""
         now = self._clock()

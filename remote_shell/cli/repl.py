@@ -12,16 +12,19 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from remote_shell.cli import exit_status
+from remote_shell.cli import bell, exit_status, own_line, toolbar
 from remote_shell.cli.contact import Contact
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import Entry, History
 from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
+from remote_shell.cli.ran import Commands, Ran
 from remote_shell.cli.screen import Screen, printable, size_text
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
@@ -31,6 +34,7 @@ from remote_shell.errors import CommandError, ConnectionLostError, RemoteShellEr
 _LEAVE = ("exit", "logout")
 _LEAVE_AGAIN = 0.05  # seconds
 _KILL_AT = 3  # Ctrl-C so often during one command
+_MEASURE_EVERY = 5.0  # seconds
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,15 +53,21 @@ class GivenUpError(RemoteShellError):
 class Repl:
     """One person at live shells of `name`, as `connect` was told. Made first, since the client tells it of its states."""
 
-    def __init__(self, screen: Screen, name: str) -> None:
+    def __init__(self, screen: Screen, name: str, prefix: str = own_line.PREFIX) -> None:
         self.screen = screen
         self.status = 0  # of the last command
+        self.commands = Commands()
         self._name = name
         self._notices = Notices(name, self._say, self._later, status=self._show_status, details=self._tell_details)
         self._contact: Contact | None = None
-        self._host: AsyncHost | None = None
         self._running = ""  # the line that runs
         self._arrived = 0  # bytes of output, ever
+        self._prefix = prefix
+        self._host: AsyncHost | None = None
+        self._own: Any = None  # OwnCommands, from the first own command on
+        self._connected = self._measured = 0.0  # monotonic
+        self._untold: list[str] = []  # what is said at the next prompt
+        self._warned = False  # that something runs in the background
         self._timer: asyncio.TimerHandle | None = None
         self._editor: Editor | None = None
         self._history: History | None = None
@@ -82,6 +92,10 @@ class Repl:
     def on_state(self, state: State) -> None:
         """For the client: the connection's state changed."""
         self._notices.on_state(state)
+        if state.name in ("connected", "resumed", "new_session"):
+            self._connected, self._measured = time.monotonic(), 0.0
+        if self._editor is not None:
+            self._editor.refresh()
         if state.name == "new_session":
             self._shell_gone = True
             if self._editor is not None:
@@ -115,6 +129,8 @@ class Repl:
             for number in handlers:
                 loop.remove_signal_handler(number)
             self._later(0.0, None)
+            if self._own is not None:
+                await self._own.close()
         return self.status
 
     # --- lines
@@ -127,20 +143,38 @@ class Repl:
                 self._shell_gone = False
                 shell = self._shell = await host.shell(pty=self.on_terminal)
             ahead = self._ahead.pop(0) if self._ahead else None
+            self._tell_untold()
             line = await editor.read(shell.cwd, failed=self.status != 0, given=ahead)
             if line is None:
-                return
+                if self._may_leave():
+                    return
+                continue
             if self._shell_gone:
                 if line:
                     editor.keep(line)
                 continue  # what was typed is in the editor again: it was meant for the shell that is gone
-            if line.strip() and await self._execute(shell, line):
-                return
+            if own_line.is_own(line, self._prefix):
+                if await self._perform_own(line):
+                    return
+                continue
+            line = own_line.for_shell(line, self._prefix)
+            if line.strip() and (line.split()[0] not in _LEAVE or self._may_leave()):
+                self._warned = False
+                if await self._execute(shell, line):
+                    return
 
     async def _execute(self, shell: AsyncShell, line: str) -> bool:
         """Run one line; whether that was the last."""
         self._interrupts = 0
-        started, cwd = time.time(), shell.cwd
+        self._measure()
+        ran = self.commands.begin(line, shell.cwd)
+        write = self._live.write if self._live is not None else self.screen.write
+
+        def on_output(stream: int, data: bytes) -> None:
+            self._arrived += len(data)
+            self.commands.wrote(ran, data)
+            write(stream, data)
+
         result: ShellResult | None = None
         try:
             if self._live is not None:
@@ -148,7 +182,7 @@ class Repl:
             if self._contact is not None:
                 self._contact.begin()
             self._running = line
-            result = await shell.run(line, text=False, on_output=self._write)
+            result = await shell.run(line, text=False, on_output=on_output)
         except ShellEndedError as error:
             self.screen.fresh_line()
             complain(str(error))
@@ -173,18 +207,22 @@ class Repl:
             if self._live is not None:
                 self._live.end()
                 self._take_back(shell)
-            self._remember(line, cwd, started, result)
+            self._remember(ran, result)
         self.screen.fresh_line()
         self.status = _status(result)
+        if not self._interrupts:
+            bell.after(line, ran.duration, time.monotonic() - self._live.typed_at if self._live else ran.duration)
         if result.shell == "alive":
             self.screen.ended(result.returncode, result.signal, result.duration)
             return False
         self._report_end(line, f"shell_{result.shell}")
         return True
 
-    def _write(self, stream: int, data: bytes) -> None:
-        self._arrived += len(data)
-        (self._live or self.screen).write(stream, data)
+    def _measure(self) -> None:
+        """The round trip, while a command runs: then the loop is idle, and not busy with our own start or prompt."""
+        if self._host is not None and time.monotonic() - self._measured > _MEASURE_EVERY:
+            self._measured = time.monotonic()
+            self._host.measure()
 
     def _take_back(self, shell: AsyncShell) -> None:
         """What was typed for a command and not read by it: whole lines are the next to run, as on any terminal; the rest is edited."""
@@ -193,17 +231,24 @@ class Repl:
         if rest and self._editor is not None:
             self._editor.keep(rest)
 
-    def _remember(self, line: str, cwd: str, started: float, result: ShellResult | None) -> None:
-        """Into the history, now that the command has ended, or nobody knows whether it has."""
+    def _remember(self, ran: Ran, result: ShellResult | None) -> None:
+        """Keep it, now that the command has ended, or nobody knows whether it has."""
+        if result is not None:
+            several = result.statuses if len(result.statuses) > 1 else ()
+            ran.end(_status(result), result.signal, several, result.duration)
+        else:
+            ran.end(None, lost="its end is not known")
+        self._into_history(ran)
+
+    def _into_history(self, ran: Ran) -> None:
         if self._history is None or self._editor is None:
             return
-        self._editor.note(line)
-        status, signal_name, duration = None, None, max(0.0, time.time() - started)
-        if result is not None:
-            status, signal_name, duration = _status(result), result.signal, result.duration
-        self._history.add(Entry(line, self._editor.host, cwd, status, signal_name, started, duration))
+        self._editor.note(ran.text)
+        self._history.add(
+            Entry(ran.text, self._editor.host, ran.directory, ran.status, ran.signal, ran.started, ran.duration)
+        )
         if problem := self._history.problem():
-            self._say(problem)
+            self._tell(problem)
 
     def _report_end(self, line: str, reason: str) -> None:
         """Why there is no next prompt, unless the person asked for that."""
@@ -212,11 +257,81 @@ class Repl:
         elif line.split()[0] not in _LEAVE:
             self.screen.note(f"the shell on {self._name} has ended with status {self.status}; its variables are gone")
 
+    # --- our own commands, and what runs in the background
+
+    def is_own(self, text: str) -> bool:
+        """A line for us and not for the shell. `bg` is whole when what it runs is."""
+        return own_line.is_own(text, self._prefix) and own_line.words_of(text, self._prefix)[0] != "bg"
+
+    def below(self) -> StyleAndTextTuples:
+        """The toolbar's text."""
+        if self._editor is None or self._shell is None or self._host is None:
+            return []
+        trip = self._host.conversation.session.round_trip
+        background = len(self.commands.in_background)
+        return toolbar.fragments(
+            self._editor.host, self._shell.cwd, self._editor.home, trip, self._notices.told, background
+        )
+
+    async def _perform_own(self, line: str) -> bool:
+        """Carry out a line of ours; whether that was the last."""
+        name, rest = own_line.words_of(line, self._prefix)
+        if self._history is not None:
+            self._history.note(line)
+        if name == "quit":
+            return self._may_leave()
+        self._warned = False
+        if self._own is None:
+            assert self._host and self._shell and self._editor, "at the prompt"
+            self._own = self._make_own(self._host, self._shell, self._editor)
+        status = await self._own.perform(name, rest)
+        if status is not None:
+            self.status = status
+            self.screen.ended(status, None, 0.0)
+        return False
+
+    def _make_own(self, host: AsyncHost, shell: AsyncShell, editor: Editor) -> Any:
+        from remote_shell.cli.own_commands import Around, OwnCommands
+
+        around = Around(
+            host,
+            self.screen,
+            self.commands,
+            editor,
+            self._prefix,
+            lambda: (self._shell or shell).cwd,
+            lambda: self._connected,
+        )
+        return OwnCommands(around, self._background_ended)
+
+    def _background_ended(self, ran: Ran) -> None:
+        from remote_shell.cli.own_texts import ended
+
+        text = ended(self.screen, ran)
+        self._into_history(ran)
+        self._tell(text)
+        bell.ring(text, quietly=not self._at_prompt)
+        if self._editor is not None:
+            self._editor.refresh()
+
+    def _may_leave(self) -> bool:
+        """Leave, or say once what would end then."""
+        running = self.commands.in_background
+        if not running or self._warned:
+            return True
+        from remote_shell.cli.own_texts import before_leaving
+
+        self._warned = True
+        self.screen.note(before_leaving(running))
+        return False
+
     # --- signals
 
     def _interrupt(self) -> None:
         """Ctrl-C while a command runs, or a SIGINT from elsewhere."""
         if self._editor is not None and self._editor.interrupt():
+            return
+        if self._own is not None and self._own.interrupt():
             return
         self._interrupts += 1
         self.screen.echoed()  # the terminal shows ^C and stays on the line
@@ -305,6 +420,18 @@ class Repl:
         if self._host is not None:
             self._host.ping(told)
 
+    def _tell(self, text: str) -> None:
+        """Say it now if there is a prompt, else at the next: a program may have the terminal."""
+        if self._at_prompt or (self._own is not None and self._own.waiting):
+            self._say(text)
+        else:
+            self._untold.append(text)
+
+    def _tell_untold(self) -> None:
+        untold, self._untold = self._untold, []
+        for text in untold:
+            self.screen.note(text)
+
     def _later(self, seconds: float, what: Callable[[], None] | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -313,14 +440,3 @@ class Repl:
 
 def _status(result: ShellResult) -> int:
     return exit_status.of_signal(result.signal) if result.signal is not None else int(result.returncode)
-
-
-def state_path(name: str) -> str | None:
-    """Where the REPL keeps something of that name, or None if our folder for it can't be used."""
-    from remote_shell.config.paths import state_dir
-    from remote_shell.errors import ConfigError
-
-    try:
-        return os.path.join(state_dir(), name)
-    except ConfigError:
-        return None

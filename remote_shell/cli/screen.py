@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from remote_shell.client.remote import write_all
 
@@ -20,13 +21,21 @@ _DIRECTORY_MAX = 40  # characters of the directory in the prompt
 
 
 class Screen:
-    """The terminal that stdout and stderr go to. `colour` is off under NO_COLOR, on a dumb terminal and on none."""
+    """The terminal that stdout and stderr go to. `colour` is off under NO_COLOR, on a dumb terminal, on none, and if `plain`."""
 
     def __init__(
-        self, environment: dict[str, str] | None = None, *, terminal: bool = True, encoding: str = "utf-8"
+        self,
+        environment: dict[str, str] | None = None,
+        *,
+        terminal: bool = True,
+        encoding: str = "utf-8",
+        plain: bool = False,
     ) -> None:
         environment = dict(os.environ) if environment is None else environment
-        self.colour = terminal and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+        self.plain = plain  # words instead of marks, and nothing but text
+        self.colour = (
+            terminal and not plain and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+        )
         self.unicode = encoding.lower().replace("-", "") == "utf8"
         self._last = b"\n"
 
@@ -49,7 +58,7 @@ class Screen:
     def fresh_line(self) -> None:
         """Go to a line of our own; a mark says that the command did not end its last one."""
         if self._last != b"\n":
-            self.note(self._sign("⏎", "\\") if self._last else "")
+            self.note(self._sign("⏎", "\\") if self._last and not self.plain else "")
 
     # --- what we say
 
@@ -62,9 +71,14 @@ class Screen:
         except (OSError, ValueError):
             return
 
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines that somebody asked for: not dim, since they are to be read."""
+        for text in texts:
+            self.note(text, "")
+
     def paint(self, text: str, colour: str) -> str:
-        """`text` in a colour by name, or "dim", or "bold"; unchanged where there are none."""
-        if not self.colour:
+        """`text` in a colour by name, or "dim", or "bold"; unchanged where there are none, or for ""."""
+        if not self.colour or not colour:
             return text
         code = {"dim": 2, "bold": 1}.get(colour) or _COLOURS[colour]
         return f"\x1b[{code}m{text}\x1b[0m"
@@ -72,16 +86,23 @@ class Screen:
     def ended(self, status: int, signal: str | None, duration: float, *, timed_out: bool = False) -> None:
         """The mark after a command: none if it succeeded quickly, as most do."""
         parts = []
-        if signal is not None:
-            parts.append(f"{self._sign('✗', 'x')} {signal}")
-        elif status:
-            parts.append(f"{self._sign('✗', 'x')} {status}")
+        if signal is not None or status:
+            parts.append(self.mark(status, signal))
         if timed_out:
             parts.append("timed out")
         if duration >= SLOW:
-            parts.append(f"{'' if parts else self._sign('✓', 'ok') + ' '}{duration_text(duration)}")
+            parts.append(f"{'' if parts else self.mark(0, None) + ' '}{duration_text(duration)}")
         if parts:
             self.note("  ".join(parts), "red" if status or signal else "dim")
+
+    def mark(self, status: int, signal: str | None) -> str:
+        """How a command ended: `✓`, `✗ 42`, `✗ SIGTERM`."""
+        if signal is None and not status:
+            return "done" if self.plain else self._sign("✓", "ok")
+        end = signal if signal is not None else str(status)
+        if self.plain:
+            return f"ended by {end}" if signal is not None else f"failed with {end}"
+        return f"{self._sign('✗', 'x')} {end}"
 
     def _sign(self, sign: str, plain: str) -> str:
         return sign if self.unicode else plain

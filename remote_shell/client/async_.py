@@ -153,6 +153,13 @@ class AsyncHost:
         """With TLS: the fingerprint of the server's key, and whether it is "new", "known" or "pinned"."""
         return self._login.server_key
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the server's key, as known_hosts has it; None where the transport shows no key."""
+        from remote_shell.config.fingerprints import format_fingerprint
+
+        return format_fingerprint(self._login.key_hash) if self._login.key_hash else None
+
     # --- commands
 
     async def run(
@@ -326,6 +333,22 @@ class AsyncHost:
         self.conversation.end("it was closed here")
         self._wake()
 
+    def measure(self) -> None:
+        """Find out the round trip anew: `conversation.session.round_trip` has it, one round trip later."""
+        self.conversation.session.measure(self.loop.time())
+        self.flush()
+
+    async def reconnect(self) -> None:
+        """Drop the connection and go on with the same session over a new one; nothing is run again.
+
+        Returns when there is one. Raises UsageError where the server keeps no session, ConnectionLostError when it can't be had.
+        """
+        if self._driver is not None and not self._closed:
+            if not self.welcome.grace_ms:
+                raise UsageError(f"{self.name} keeps no session without a connection (grace 0): it would be lost")
+            self.drop_connection("it was dropped here")
+        await self._ready()
+
     # --- for processes and shells
 
     def flush(self) -> None:
@@ -406,10 +429,9 @@ class AsyncHost:
         """Ask for a sign of life; `answered` is called when one has come, after all that the server had to replay."""
         if answered is not None:
             self._answered.append(answered)
-        self.conversation.session.ping()
-        self.flush()
+        self.measure()
 
-    def reconnect(self, reason: str) -> None:
+    def drop_connection(self, reason: str) -> None:
         """Give the present connection up and go on with the same session over another. Nothing is lost, nothing runs twice."""
         if self._driver is not None:
             self._drop()

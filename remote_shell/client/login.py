@@ -73,6 +73,7 @@ class Login:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.key_hash = b""  # of the server's key, when one was shown and believed
         self._loaded = False
         self._secret: Any = None
         self._ready: list[Any] = []  # identity.signers' Signers that sign without asking anybody
@@ -230,7 +231,7 @@ class Login:
 
     def _attempt(self, session: str | None, received: int, prompt: bool) -> Steps:
         dialled: Dialled = yield DIAL
-        key_hash = self._judge(dialled)
+        key_hash = self.key_hash = self._judge(dialled)
         handshake = ClientHandshake(_hello(self.plan.limits, prompt), dialled.transport, key_hash, self.plan.limits)
         yield Step("send", handshake.data_to_send())
         yield from self._await(handshake, dialled.transport, ServerGreeted)

@@ -182,11 +182,6 @@ class Session:
         """When the present connection brought the last bytes; None without one."""
         return self._link.heard_at if self._link is not None else None
 
-    def ping(self) -> None:
-        """Ask for a sign of life now, unless the last question is unanswered: `Answered` tells."""
-        if self._link is not None:
-            self._link.want_ping()
-
     def next_timeout(self) -> float | None:
         """The time at which `handle_timeout` should be called, or None."""
         link = self._link
@@ -283,6 +278,17 @@ class Session:
             if self.round_trip is None and self._link is not None:
                 self._link.want_ping()  # the first bulk data: find out how far away the peer is
             self._wake(channel)
+
+    def measure(self, now: float) -> None:
+        """Ask for a sign of life now, which measures the round trip; nothing happens while one is under way."""
+        if self._link is not None:
+            self._now = max(self._now, now)  # or it would count from when something came last
+            self._link.want_ping()
+
+    @property
+    def measuring(self) -> bool:
+        """A sign of life was asked for, and has not come yet."""
+        return self._link is not None and (self._link.ping_due or self._link.ping_sent_at is not None)
 
     # --- sending
 

@@ -12,9 +12,9 @@ WITHIN = 15.0  # seconds; a guard against a hang, never a wait
 
 
 def environment(home: object, added: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours, without what would lead to the keys and agents of whoever runs the tests."""
+    """Ours, without what would lead to the keys and agents of whoever runs the tests, and with the prompt as the last line."""
     kept = {name: value for name, value in os.environ.items() if name not in ("SSH_AUTH_SOCK", "NO_COLOR")}
-    return {**kept, "REMOTE_SHELL_HOME": str(home), "HOME": str(home), **(added or {})}
+    return {**kept, "REMOTE_SHELL_HOME": str(home), "HOME": str(home), "REMOTE_SHELL_TOOLBAR": "0", **(added or {})}
 
 
 def call(

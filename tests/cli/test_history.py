@@ -371,3 +371,13 @@ def quickest(what: Callable[[], object]) -> float:
         what()
         times.append(time.perf_counter() - began)
     return min(times)
+
+
+def test_what_is_noted_is_for_going_up_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "history.sqlite3")
+    with contextlib.closing(History(path)) as history:
+        history.note(":jobs")
+        history.note(" :secret")
+        assert history.recent() == [":jobs"] and history.entries() == []
+    with contextlib.closing(History(path)) as history:
+        assert history.recent() == []

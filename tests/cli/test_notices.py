@@ -109,3 +109,15 @@ def test_after_giving_up_the_timer_is_off() -> None:
     stage.notices.on_state(State("gave_up", 1.0))
     stage.advance(10)
     assert stage.said == [] and stage.timer is None
+
+
+def test_told_is_only_what_lasts() -> None:
+    later: list[Callable[[], None] | None] = []
+    notices = Notices("vm", lambda text: None, lambda seconds, what: later.append(what))
+    notices.on_state(State("lost", gives_up=60))
+    assert notices.away and not notices.told
+    assert later[-1] is not None
+    later[-1]()
+    assert notices.told
+    notices.on_state(State("resumed"))
+    assert not notices.told

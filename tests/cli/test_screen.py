@@ -113,3 +113,22 @@ def test_durations(seconds: float, expected: str) -> None:
 def test_nothing_from_the_other_side_moves_the_cursor() -> None:
     assert printable("ho\x1bst\r\u202e") == "ho?st??"
     assert printable("höst") == "höst"
+
+
+def test_plain_says_it_in_words_and_shows_no_signs(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen({"TERM": "xterm"}, plain=True)
+    screen.ended(0, None, 1.2)
+    screen.ended(3, None, 0.0)
+    screen.ended(143, "SIGTERM", 2.0)
+    screen.echoed()
+    screen._last = b"x"
+    screen.fresh_line()
+    assert capsys.readouterr().err == "done 1.2s\nfailed with 3\nended by SIGTERM  2.0s\n\n"
+    assert not screen.colour
+
+
+def test_lines_that_were_asked_for_are_not_dim(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen({"TERM": "xterm"})
+    screen.lines(["one", "two"])
+    screen.note("said")
+    assert capsys.readouterr().err == "one\ntwo\n\x1b[2msaid\x1b[0m\n"

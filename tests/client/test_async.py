@@ -182,3 +182,21 @@ async def test_query(running: RunningServer) -> None:
         process = await host.popen(["sleep", "60"])
         assert (await host.query(process.job)).state == "running"
         process.abandon()
+
+
+async def test_the_round_trip_is_measured_when_asked(running: RunningServer) -> None:
+    async with connect_async(running.targets["unix"]) as host:
+        session = host.conversation.session
+        assert session.round_trip is None and not session.measuring
+        host.measure()
+        host.measure()
+        assert session.measuring
+        await host.run(["true"])
+        assert not session.measuring and session.round_trip is not None and 0 < session.round_trip < 5
+
+
+async def test_the_servers_key_is_told_where_there_is_one(running: RunningServer) -> None:
+    async with connect_async(running.targets["tls"], **running.options("tls")) as host:
+        assert host.fingerprint == running.fingerprint
+    async with connect_async(running.targets["unix"]) as host:
+        assert host.fingerprint is None

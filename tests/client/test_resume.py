@@ -21,7 +21,7 @@ from remote_shell.client.blocking import connect
 from remote_shell.client.dialing import log_in
 from remote_shell.client.login import Login
 from remote_shell.client.plan import Plan
-from remote_shell.errors import ConnectError, ConnectionLostError
+from remote_shell.errors import ConnectError, ConnectionLostError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.testing import RunningServer
 from tests.proxy import Proxy
@@ -293,3 +293,25 @@ def test_a_slow_link(running: RunningServer) -> None:
 def test_pieces_of_any_size(running: RunningServer) -> None:
     with Proxy(running.targets["tls"], piece=1) as proxy, through(proxy, running) as host:
         assert host.run(["cat"], input=b"x" * 2000, capture_output=True).stdout == b"x" * 2000
+
+
+async def test_reconnecting_at_will_keeps_the_session_and_what_runs(running: RunningServer) -> None:
+    heard = Heard()
+    async with connect_async(running.targets["unix"], on_state=heard) as host:
+        process = await host.popen(["sh", "-c", "read x; echo $x"], stdin=PIPE, stdout=PIPE)
+        session = host.welcome.session
+        await host.reconnect()
+        assert host.welcome.session == session and host.conversation.reconnects == 1
+        assert heard.names == ["connected", "lost", "resumed"]
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"still here\n")
+        assert await process.stdout.read() == b"still here\n"
+        assert await process.wait() == 0
+
+
+async def test_reconnecting_is_refused_where_it_would_lose_the_session() -> None:
+    with testing.server(("unix:",), config="grace = 0\n") as server:
+        async with connect_async(str(server)) as host:
+            with pytest.raises(UsageError, match="keeps no session"):
+                await host.reconnect()
+            assert (await host.run(["true"])).returncode == 0 and host.conversation.reconnects == 0

@@ -348,6 +348,21 @@ def test_pong_without_a_ping() -> None:
     assert failure(raw.ack(kind=Pong)) == ("unexpected_message", False)
 
 
+def test_the_round_trip_counts_from_when_it_was_asked_for_and_not_from_when_something_came_last() -> None:
+    raw = client_in("idle")
+    raw.session.measure(100.0)
+    assert raw.session.measuring
+    assert raw.messages() == [Ping(received=0, sent=1)]
+    raw.session.measure(100.1)
+    assert raw.messages() == [], "one at a time"
+    raw.now = 100.25
+    assert raw.ack(kind=Pong) == []
+    assert raw.session.round_trip == 0.25 and not raw.session.measuring
+    raw.session.detach()
+    raw.session.measure(101.0)
+    assert not raw.session.measuring
+
+
 def test_ping_and_pong() -> None:
     """Silence is asked about after 15 s; the answer tells the round trip."""
     raw = client_in("idle")

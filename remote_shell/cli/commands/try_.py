@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from remote_shell.cli.arguments import add_verbose
+from remote_shell.cli.commands.shell import add_prompt_options, person_or_script
 
 DESCRIPTION = """\
 Starts a server for you alone, on a Unix socket in a folder of its own, and
@@ -24,9 +25,10 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `try` takes."""
-    parser.usage = "%(prog)s [-v] [--] [ARGV…]"
+    parser.usage = "%(prog)s [-v] [--plain] [--prefix SIGN] [--] [ARGV…]"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
+    add_prompt_options(parser)
     add_verbose(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(parser=parser)
@@ -47,6 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
             from remote_shell.cli.passing import Errand, perform
 
             return perform(trial.target(), {}, Errand(argv))
-        from remote_shell.cli.commands.shell import person_or_script
-
-        return person_or_script(trial.target(), {}, trial=True)
+        return person_or_script(trial.target(), {}, trial=True, plain=arguments.plain, prefix=arguments.prefix)
