@@ -44,7 +44,7 @@ def _number(name: str) -> int:
     import signal  # its enums take 3 ms, which --help need not wait for
 
     base, _, offset = name.partition("+")
-    if base[3:].isdigit():
+    if base.startswith("SIG") and base[3:].isdigit():
         return int(base[3:])  # SIG32 and SIG33 have no other name
     known = signal.Signals.__members__.get(base)
     return 0 if known is None else int(known) + (int(offset) if offset.isdigit() else 0)

@@ -15,7 +15,7 @@ _UNKNOWN = 255  # for a signal that this system does not have: a death is never 
 def signal_number(name: str) -> int:
     """The number here of a signal's name; "SIGRTMIN+3" too. 0 for a name that this system does not know."""
     base, plus, offset = name.partition("+")
-    if base[3:].isdigit() and not plus:
+    if base.startswith("SIG") and base[3:].isdigit() and not plus:
         return int(base[3:])  # SIG32 and SIG33, which have no other name
     number = getattr(signal, base, None)
     if not isinstance(number, int) or not base.startswith("SIG") or (plus and not offset.isdigit()):

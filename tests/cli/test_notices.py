@@ -118,6 +118,9 @@ def test_told_is_only_what_lasts() -> None:
     assert notices.away and not notices.told
     assert later[-1] is not None
     later[-1]()
+    assert not notices.told, "a status alone"
+    assert later[-1] is not None
+    later[-1]()
     assert notices.told
     notices.on_state(State("resumed"))
     assert not notices.told
