@@ -57,6 +57,7 @@ class OwnCommands:
         self._prefix = around.prefix
         self.background = Background(around.host, around.commands, ended)
         self.waiting = False  # for ends, which may be told at once
+        self._leaving = False
         self._task: asyncio.Task[int | None] | None = None
         self._table: dict[str, Callable[[str], Awaitable[int | None]]] = {
             "help": self._help,
@@ -91,11 +92,12 @@ class OwnCommands:
             await asyncio.wait({self._task})
             return None if self._task.cancelled() else self._task.result()
         except WrongError as error:
-            self._screen.note(str(error), "red")
-            return exit_status.USAGE
+            return self._failed(error, exit_status.USAGE)
         except RemoteShellError as error:
-            self._screen.note(str(error), "red")
-            return exit_status.of_error(error)
+            return self._failed(error, exit_status.of_error(error))
+        except asyncio.CancelledError:
+            self._leaving = True
+            raise
         finally:
             if self._task is not None:
                 self._task.cancel()
@@ -189,12 +191,13 @@ class OwnCommands:
     # --- in the background
 
     async def _bg(self, rest: str) -> None:
+        rest = rest.strip()
         if not rest:
             raise WrongError(f"{self._prefix}bg needs a line to run")
         try:
             ran = await self.background.start(rest, self._around.directory())
         except asyncio.CancelledError:
-            self._screen.note("not started, or ended at once")
+            self._part("not started, or ended at once")
             raise
         self._screen.note(f"[{ran.number}] {own_texts.short(rest)}")
 
@@ -213,9 +216,7 @@ class OwnCommands:
             try:
                 await self.background.wait(ran)
             except asyncio.CancelledError:
-                self._screen.echoed()
-                self._screen.fresh_line()
-                self._screen.note(f"detached: [{ran.number}] goes on")
+                self._part(f"detached: [{ran.number}] goes on")
                 raise
             finally:
                 ran.watcher = None
@@ -240,9 +241,7 @@ class OwnCommands:
                 await self.background.wait(ran)
             except asyncio.CancelledError:
                 left = ", ".join(f"[{ran.number}]" for ran in every if ran.running)
-                self._screen.echoed()
-                self._screen.fresh_line()
-                self._screen.note(f"no longer waiting: {left or 'nothing'} goes on")
+                self._part(f"no longer waiting: {left or 'nothing'} goes on")
                 raise
         return every[-1].status
 
@@ -259,14 +258,24 @@ class OwnCommands:
         try:
             await self._around.host.reconnect()
         except asyncio.CancelledError:
-            self._screen.echoed()
-            self._screen.fresh_line()
-            self._screen.note("no longer waiting; it goes on trying")
+            self._part("no longer waiting; it goes on trying")
             raise
         welcome = self._around.host.welcome
         self._screen.note("reconnected: the same session" if welcome.resumed else "reconnected: a new session")
 
     # --- within
+
+    def _failed(self, error: Exception, status: int) -> int:
+        self._screen.note(str(error), "red")
+        self._screen.ended(status, None, 0.0)
+        return status
+
+    def _part(self, text: str) -> None:
+        """Ctrl-C came while we waited: what is left as it is. Not when the REPL is left, which ends all."""
+        if not self._leaving:
+            self._screen.echoed()
+            self._screen.fresh_line()
+            self._screen.note(text)
 
     def _the(self, text: str, default: Ran | None) -> Ran:
         """The command that is meant. Raises WrongError."""

@@ -18,10 +18,10 @@ def is_own(line: str, prefix: str = PREFIX) -> bool:
 
 
 def words_of(line: str, prefix: str = PREFIX) -> tuple[str, str]:
-    """The command's name and what follows it, of a line that is ours."""
+    """The command's name and what follows it, line ends and all, of a line that is ours."""
     text = line.removeprefix(prefix)
     size = 1 if text.startswith("?") else next((n for n, letter in enumerate(text) if not _in_name(letter)), len(text))
-    return text[:size], text[size:].strip()
+    return text[:size], text[size:].strip(" \t")
 
 
 def for_shell(line: str, prefix: str = PREFIX) -> str:

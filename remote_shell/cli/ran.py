@@ -18,7 +18,7 @@ TEXT_MAX = (
 )  # characters of a line that is kept: one more than the history takes, which so refuses what was cut
 
 # What makes a terminal answer: printed again, it would type its answer at our prompt.
-_QUESTIONS = re.compile(
+_QUESTIONS = (  # compiled at the first use: it takes a millisecond
     rb"\x05|\x1bZ|\x1b\[[>=?]?[0-9;]*[cnx]|\x1b\[\??[0-9;]*\$p|\x1b\[\?[0-9;]*u|\x1b\[>[0-9;]*q|\x1b\[(?:1[1-9]|2[01])t"
     rb"|\x1b\][0-9;]*\?(?:\x07|\x1b\\)|\x1bP[+$]q[^\x1b]*\x1b\\"
 )
@@ -44,7 +44,7 @@ class Kept:
     @property
     def printable(self) -> bytes:
         """What is kept, without the questions to a terminal in it."""
-        return _QUESTIONS.sub(b"", self._data)
+        return re.sub(_QUESTIONS, b"", self._data)
 
     def add(self, data: bytes) -> None:
         """More of it came."""

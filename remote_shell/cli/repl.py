@@ -287,7 +287,6 @@ class Repl:
         status = await self._own.perform(name, rest)
         if status is not None:
             self.status = status
-            self.screen.ended(status, None, 0.0)
         return False
 
     def _make_own(self, host: AsyncHost, shell: AsyncShell, editor: Editor) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_attach_shows_all_and_ctrl_c_leaves_it_running(target: str, tmp_path: Pa
         terminal.wait_for("\nearlier", count=2)
         gate.touch()
         terminal.wait_for("\nthrough")
-        terminal.wait_for("✗ 3", count=2)
+        terminal.wait_for("[1] ✗ 3")
         wait_prompt(terminal)
         assert lines(terminal, ":attach 1")[:2] == ["earlier", "through"]
 
@@ -228,7 +229,34 @@ def test_what_survives_with_its_pipe_does_not_hold_up_the_end(target: str, tmp_p
         assert lines(terminal, ":out 1") == ["left it"]
 
 
+def test_more_lines_than_one_are_no_own_command(target: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with repl(target, tmp_path) as terminal:
+        terminal.paste(f":jobs\ntouch {mark}")
+        terminal.wait_for("touch")
+        terminal.press("enter")
+        terminal.wait_for(":jobs takes one line")
+        terminal.wait_for("✗ 2")
+        wait_prompt(terminal)
+        terminal.paste(":bg echo one\necho two")
+        terminal.wait_for("echo two")
+        terminal.press("enter")
+        terminal.wait_for("[1] ✓")
+        wait_prompt(terminal)
+        assert lines(terminal, ":out 1") == ["one", "two"] and not mark.exists()
+
+
 # --- leaving
+
+
+def test_term_while_attached_ends_it_and_does_not_say_that_it_goes_on(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        run(terminal, ":bg echo begun; sleep 1000")
+        terminal.type(":attach\r")
+        terminal.wait_for("\nbegun")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait_end() == -signal.SIGTERM
+        assert "goes on" not in terminal.text
 
 
 @pytest.mark.parametrize("leave", ["\x04", "exit\r", ":quit\r"])

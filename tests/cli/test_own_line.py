@@ -36,7 +36,7 @@ def test_the_prefix_can_be_another() -> None:
         (":help", ("help", "")),
         (":bg  make -j8 | tee x ", ("bg", "make -j8 | tee x")),
         (":bg echo a\necho b", ("bg", "echo a\necho b")),
-        (":bg\necho b", ("bg", "echo b")),
+        (":bg\necho b", ("bg", "\necho b")),
         (":?bg", ("?", "bg")),
         ("?", ("?", "")),
         (":out[3]", ("out", "[3]")),
