@@ -12,7 +12,8 @@ from remote_shell.cli.arguments import add_verbose
 DESCRIPTION = """\
 Starts a server for you alone, on a Unix socket in a folder of its own, and
 connects to it: to work in its shell, or to run ARGV with the exit status of
-`run`. Both are gone when it ends. Nothing to set up.\
+`run`. Both are gone when it ends, and with them what was left running in
+the background. Nothing to set up.\
 """
 EXAMPLES = """\
 examples:
