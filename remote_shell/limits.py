@@ -64,6 +64,7 @@ class Limits:
     shell_waiting_max: int = 64  # live shell: commands that wait for their turn
     shell_waiting_bytes_max: int = 4 * MIB  # and their lines together
     drain_time: float = 5.0  # TERM to the server: running commands may end within
+    end_time: float = 1.0  # the server's end waits so long for trees that were killed and do not go
     kill_give_up: float = 10.0  # from the first KILL of a tree until we stop looking for its survivors
     orphan_reap_time: float = 1.0  # a dead orphan that the server adopted is a zombie for so long at most
     pipe_read: int = 64 * KIB  # read from a command's pipe at once

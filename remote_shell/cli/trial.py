@@ -2,8 +2,8 @@
 
 A process and not a thread: the server changes signal dispositions and becomes a subreaper, which only the main thread of a
 process of its own may do, and a client that waits for its terminal must not hold it up. It is forked, not started, so that it
-loads while the client does. It ends when its control pipe does, however the client ended, even by SIGKILL; folder and socket
-go with it. Neighbours: `commands.try_`, `server.server`.
+loads while the client does. It ends when its control pipe does, however the client ended, even by SIGKILL; folder, socket
+and all that its commands started go with it. Neighbours: `commands.try_`, `server.server`.
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def _serve(folder: str, control: int, news: int, verbose: bool) -> None:
 
     def client_left() -> None:
         asyncio.get_running_loop().remove_reader(control)
-        for _ in range(2):  # at once, without draining: there is nobody to drain for
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
     logs.start("info" if verbose else "error")
-    asyncio.run(serve(ServerConfig(listen=(Target("unix", path=f"{folder}/s"),)), ready=ready))
+    # private: without draining, there is nobody to drain for, nor to come back to a daemon
+    asyncio.run(serve(ServerConfig(listen=(Target("unix", path=f"{folder}/s"),)), ready=ready, private=True))
 
 
 def _tell(news: int, text: bytes) -> None:

@@ -172,6 +172,7 @@ class RemoteProcess(Remote, Described):
     stdin: Any = None
     stdout: Any = None
     stderr: Any = None
+    _patient = True  # a write to stdin waits for room; not in `communicate`, which reads only after it has written
 
     def __enter__(self) -> RemoteProcess:
         return self
@@ -230,11 +231,16 @@ class RemoteProcess(Remote, Described):
         state, conversation = self._state, self._conversation
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.stdin is not None and not self.stdin.closed:
-            if input:
-                data = self.text.encoded(input)
-                with self.driver:
-                    conversation.write(state, data)
-                    self.driver.flush()
+            data = self.text.encoded(input) if input else None
+            self._patient = False
+            try:
+                self.stdin.flush()  # what the caller wrote before, so that `input` comes behind it
+                if data is not None and not state.ended:
+                    with self.driver:
+                        conversation.write(state, data)
+                        self.driver.flush()
+            except BrokenPipeError:
+                pass
             try:
                 self.stdin.close()
             except BrokenPipeError:
@@ -311,7 +317,7 @@ class RemoteProcess(Remote, Described):
 
     def _send(self, data: bytes) -> None:
         state = self._state
-        if not state.writable:
+        if self._patient and not state.writable:
             self.serve(lambda: state.writable or state.ended)
         self._check_lost()
         if state.ended:

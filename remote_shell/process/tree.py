@@ -16,6 +16,7 @@ import os
 import signal
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from remote_shell.limits import Limits
 from remote_shell.process import children
@@ -65,6 +66,14 @@ class ProcessTree:
         self.held = True
         self._known: dict[int, int] = {}  # members seen before: number and start
         self._mark = None if command_id is None else b"\0%s=%s\0" % (COMMAND_ID, os.fsencode(command_id))
+
+    @classmethod
+    def left_behind(cls, prefix: str) -> ProcessTree:
+        """Not one command's processes, but those that commands whose ids begin with `prefix` left behind: adopted, not killed."""
+        tree = cls(0, None)
+        tree.held = False
+        tree._mark = b"\0%s=%s" % (COMMAND_ID, os.fsencode(prefix))
+        return tree
 
     def members(self) -> dict[int, Stat]:
         """The living ones, the leader among them. Who was a member once remains one, whoever its parent is now."""
@@ -169,7 +178,18 @@ class TreeKiller:
     It ends when two looks found nothing, or after limits.kill_give_up (a process that hangs in the kernel, or another account's).
     """
 
-    __slots__ = ("_clean", "_deadline", "_delay", "_gone", "_kill_at", "_limits", "_loop", "_timer", "_tree")
+    __slots__ = (
+        "__weakref__",
+        "_clean",
+        "_deadline",
+        "_delay",
+        "_gone",
+        "_kill_at",
+        "_limits",
+        "_loop",
+        "_timer",
+        "_tree",
+    )
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tree: ProcessTree, gone: Callable[[], None], limits: Limits
@@ -186,12 +206,22 @@ class TreeKiller:
 
     def start(self, first: int, grace: float) -> None:
         """Send `first` to the tree, KILL after `grace` seconds. Again: signals again, and the earlier KILL counts."""
+        _under_way.add(self)
         now = self._loop.time()
         self._kill_at = min(self._kill_at, now + grace)
         if now < self._kill_at:
             self._tree.signal(first)
             self._tree.signal(signal.SIGCONT)  # a stopped process takes no other signal
             self._wait(self._kill_at - now)
+        else:
+            self._look()
+
+    def hasten(self, grace: float) -> None:
+        """KILL after `grace` seconds at the latest; no other signal."""
+        now = self._loop.time()
+        self._kill_at = min(self._kill_at, now + grace)
+        if now < self._kill_at:
+            self._wait(min(self._delay, self._kill_at - now))
         else:
             self._look()
 
@@ -202,6 +232,10 @@ class TreeKiller:
 
     def stop(self) -> None:
         """Kill no further. The tree stays as it is."""
+        _under_way.discard(self)
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -223,5 +257,14 @@ class TreeKiller:
         self._delay = min(self._delay * 2, _LOOK_MAX)
 
     def _wait(self, delay: float) -> None:
-        self.stop()
+        self._cancel()
         self._timer = self._loop.call_later(delay, self._look)
+
+
+# Not the requests' to keep: a goodbye forgets those at once, and their trees die later.
+_under_way: WeakSet[TreeKiller] = WeakSet()
+
+
+def under_way(loop: asyncio.AbstractEventLoop) -> list[TreeKiller]:
+    """The ladders of that loop at whose end something may still be alive: who ends before them leaves processes behind."""
+    return [killer for killer in _under_way if killer._loop is loop]

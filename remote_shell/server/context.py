@@ -32,7 +32,12 @@ class Context:
     def next_token(self) -> str:
         """A name for one start of a process, unlike any other of this machine's."""
         self._started += 1
-        return f"{self.instance}-{self._started}"
+        return f"{self.token_prefix}{self._started}"
+
+    @property
+    def token_prefix(self) -> str:
+        """How the names of this server's commands begin."""
+        return f"{self.instance}-"
 
     def environment(self, message: Open) -> dict[bytes, bytes]:
         """What the command sees: exactly `env`, or the clean base with what was offered and added. Raises RemoteProtocolError.

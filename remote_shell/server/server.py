@@ -27,6 +27,7 @@ from remote_shell.identity.server_identity import ServerIdentity
 from remote_shell.limits import Limits
 from remote_shell.process.children import OrphanReaper
 from remote_shell.process.prepare import prepare_process
+from remote_shell.process.tree import ProcessTree, TreeKiller, under_way
 from remote_shell.server.arrival import Arrival
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
@@ -113,12 +114,16 @@ class Server:
         self._stop_listening()
         limits = self._context.limits
         deadline = self._context.loop.time() + limits.drain_time
-        while self._let_idle_go() and self._context.loop.time() < deadline:  # noqa: ASYNC110  # rare, bounded, simple
+        while (self._let_idle_go() or self._killing()) and self._context.loop.time() < deadline:  # noqa: ASYNC110  # rare, bounded, simple
             await asyncio.sleep(0.02)
+        self._hasten(0)
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
-        """End everything: trees are killed within `grace` seconds (default `kill_grace`), sessions are told."""
+        """End everything: trees are killed within `grace` seconds (default `kill_grace`), sessions are told.
+
+        Also those whose sessions are gone: a goodbye is soon followed by a server's end, and a ladder ends with its server.
+        """
         assert self._context is not None and self._sessions is not None, "not started"
         self._context.draining = True
         self._stop_listening()
@@ -127,15 +132,48 @@ class Server:
         sessions = self._sessions.all()
         for session in sessions:
             session.kill_commands(grace)
-        deadline = loop.time() + grace + 1
-        while any(session.running for session in sessions) and loop.time() < deadline:
+        self._hasten(grace)
+        deadline = loop.time() + grace + limits.end_time
+        while (any(session.running for session in sessions) or self._killing()) and loop.time() < deadline:
             self._let_idle_go()
             await asyncio.sleep(0.02)
         for session in sessions:
             session.let_go("shutting_down")
             session.end(0)
+        await self._killed()
         if self._reaper is not None:
             self._reaper.stop()
+
+    async def end_daemons(self) -> None:
+        """After `close`: end what commands left behind at their normal end, as far as it carries their ids."""
+        assert self._context is not None, "not started"
+        limits, loop = self._context.limits, self._context.loop
+        tree = ProcessTree.left_behind(self._context.token_prefix)
+        killer = TreeKiller(loop, tree, lambda: None, limits)
+        grace = limits.bye_kill_time / 2
+        killer.start(signal.SIGTERM, grace)
+        killer.leader_ended()  # there is none: look often, since mostly nothing was left
+        await self._killed(grace)
+
+    def _killing(self) -> bool:
+        assert self._context is not None, "not started"
+        return bool(under_way(self._context.loop))
+
+    def _hasten(self, grace: float) -> None:
+        assert self._context is not None, "not started"
+        for killer in under_way(self._context.loop):
+            killer.hasten(grace)
+
+    async def _killed(self, grace: float = 0.0) -> None:
+        """Wait until every tree that is being killed is gone, or can't be killed."""
+        assert self._context is not None, "not started"
+        self._hasten(grace)
+        deadline = self._context.loop.time() + grace + self._context.limits.end_time
+        while self._killing():
+            if self._context.loop.time() >= deadline:
+                log.warning("processes that were killed are still there: they hang, or are another account's")
+                return
+            await asyncio.sleep(0.002)
 
     def _let_idle_go(self) -> bool:
         """End the sessions that have nothing left to do or to say. True while some have."""
@@ -244,10 +282,12 @@ async def serve(
     *,
     ready: Callable[[Mapping[str, object]], None] = lambda facts: None,
     reload: Callable[[], ServerConfig] | None = None,
+    private: bool = False,
 ) -> None:
     """Serve until TERM or INT, which drain; a second one ends at once. HUP calls `reload` for who may log in.
 
-    `ready` is told once every listener accepts. Raises what `Server.start` raises.
+    `ready` is told once every listener accepts. `private`: the server is one person's, and nothing is to be left when they are
+    gone: the first signal ends everything within `bye_kill_time`, and daemons too. Raises what `Server.start` raises.
     """
     loop = asyncio.get_running_loop()
     server = Server(config)
@@ -271,15 +311,22 @@ async def serve(
     )
     await asked_to_end.get()
     log.info("draining")
-    draining = asyncio.create_task(server.drain())
+    draining = asyncio.create_task(_end_private(server) if private else server.drain())
     second = asyncio.create_task(asked_to_end.get())
     await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
     if not draining.done():
         draining.cancel()
         await server.close(0.0)
+        if private:
+            await server.end_daemons()
     second.cancel()
     await asyncio.gather(draining, second, return_exceptions=True)
     log.info("ended")
+
+
+async def _end_private(server: Server) -> None:
+    await server.close(server.config.effective_limits.bye_kill_time / 2)
+    await server.end_daemons()
 
 
 def _affordable(limits: Limits) -> Limits:

@@ -65,6 +65,44 @@ def test_communicate_and_its_timeout(host: Host) -> None:
         assert process.communicate() == ("o\ne\n", None)
 
 
+@pytest.mark.parametrize("bufsize", [-1, 0, 1, 100, 1_000_000])
+def test_input_comes_behind_what_was_written_before(host: Host, bufsize: int) -> None:
+    process = host.popen(["cat"], bufsize, stdin=PIPE, stdout=PIPE)
+    process.stdin.write(b"x")
+    assert process.communicate(b"y") == (b"xy", None)
+    process = host.popen(["cat"], bufsize, stdin=PIPE, stdout=PIPE, text=True)
+    process.stdin.write("x\né")
+    assert process.communicate("y\n") == ("x\néy\n", None)
+    process = host.popen(["true"], bufsize, stdin=PIPE, stdout=PIPE)
+    process.wait()
+    try:
+        process.stdin.write(b"x")
+    except BrokenPipeError:
+        assert bufsize in (0, 1)
+    assert process.communicate(b"y") == (b"", None)
+
+
+def test_what_was_written_before_does_not_hold_communicate_up(host: Host) -> None:
+    """Neither the command that reads nothing, nor the one that must be read from so that it reads on."""
+    much = bytes(3_000_000)
+    process = host.popen(["sleep", "60"], len(much) + 1, stdin=PIPE)
+    process.stdin.write(much)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(b"y", timeout=0.05)
+    process.abandon()
+    process = host.popen(["cat"], len(much) + 1, stdin=PIPE, stdout=PIPE)
+    process.stdin.write(much)
+    assert process.communicate(b"y") == (much + b"y", None)
+
+
+@pytest.mark.slow
+def test_communicate_moves_100_mb_behind_what_was_written_before(host: Host) -> None:
+    process = host.popen(["cat"], stdin=PIPE, stdout=PIPE)
+    process.stdin.write(b"x")
+    data = bytes(100_000_000)
+    assert process.communicate(data)[0] == b"x" + data
+
+
 def test_communicate_moves_much_both_ways(host: Host) -> None:
     process = host.popen(["tee", "/dev/stderr"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
     data = os.urandom(5_000_000)

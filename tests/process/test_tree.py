@@ -198,6 +198,21 @@ async def test_what_cannot_be_killed_is_given_up_in_the_end() -> None:
     assert gone == [True]
 
 
+async def test_a_ladder_is_under_way_until_its_tree_is_gone() -> None:
+    loop = asyncio.get_running_loop()
+    process, sink = start(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done"])
+    await sink.until(lambda: sink.out)
+    assert not tree.under_way(loop)
+    process.kill(60)
+    process.close()  # whoever asked for it may forget it
+    (killer,) = tree.under_way(loop)
+    killer.hasten(50)
+    assert is_alive(process.pid)
+    killer.hasten(0.01)
+    await eventually(lambda: not tree.under_way(loop))
+    assert not process.killing and not is_alive(process.pid)
+
+
 async def test_the_earlier_kill_counts() -> None:
     process, sink = start(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done"])
     await sink.until(lambda: sink.out)

@@ -286,6 +286,55 @@ def test_draining_has_an_end(start: Starter) -> None:
     assert not living(nap)
 
 
+STUBBORN = "trap 'echo heard' TERM; echo up; while :; do sleep {nap}; done"
+
+
+def stubborn_after_a_goodbye(running: RunningServer, folder: Path) -> str:
+    """A command that stays on TERM, and whose client left; its ladder is under way. Returns what its processes are called."""
+    nap, said = f"0.05{time.monotonic_ns()}", folder / "said"
+    client = Place(running, "unix").connect()
+    client.start(["sh", "-c", f"exec >{said}; {STUBBORN.format(nap=nap)}"])
+    until(lambda: said.exists() and "up" in said.read_text(), "it runs")
+    client.bye()
+    until(lambda: "heard" in said.read_text(), "the first signal came")
+    assert living(nap)
+    return nap
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_being_killed_when_its_client_left_does_not_outlive_the_server(
+    start: Starter, tmp_path: Path, count: int
+) -> None:
+    running = start(bye_kill_time=1 if count == 1 else 100, kill_grace=100)
+    nap = stubborn_after_a_goodbye(running, tmp_path)
+    running.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in running.read_log(), "it drains")
+    if count == 2:
+        running.process.send_signal(signal.SIGTERM)
+    assert ended(running, 3) == 0
+    assert not living(nap)
+
+
+def test_what_is_being_killed_is_killed_at_once_when_draining_is_over(start: Starter, tmp_path: Path) -> None:
+    running = start(bye_kill_time=100, kill_grace=100, drain_time=0.1)
+    nap = stubborn_after_a_goodbye(running, tmp_path)
+    running.process.send_signal(signal.SIGTERM)
+    assert ended(running, 3) == 0
+    assert not living(nap)
+
+
+def test_a_daemon_that_a_command_left_behind_outlives_the_server(start: Starter) -> None:
+    nap = f"1000.{time.monotonic_ns()}"
+    running = start()
+    with Place(running, "unix").connect() as client:
+        client.run(["sh", "-c", f"sleep {nap} >/dev/null 2>&1 &"])
+    running.process.send_signal(signal.SIGTERM)
+    assert ended(running, 3) == 0
+    (daemon,) = living(nap)
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: not living(nap), "the daemon is gone")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(start: Starter, number: int) -> None:
     nap = f"1000.{time.monotonic_ns()}"

@@ -13,7 +13,8 @@ from remote_shell.cli.commands.shell import add_prompt_options, person_or_script
 DESCRIPTION = """\
 Starts a server for you alone, on a Unix socket in a folder of its own, and
 connects to it: to work in its shell, or to run ARGV with the exit status of
-`run`. Both are gone when it ends. Nothing to set up.\
+`run`. Both are gone when it ends, and with them what was left running in
+the background. Nothing to set up.\
 """
 EXAMPLES = """\
 examples:

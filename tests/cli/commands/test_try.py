@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
+from tests.server.raw_client import living
 from tests.terminal import Terminal
 
 
@@ -89,6 +90,33 @@ def test_nobody_else_can_enter(tmp_path: Path) -> None:
         assert os.stat(f"/tmp/{name}").st_mode & 0o777 == 0o700
         process.stdin.close()
         process.wait(WITHIN)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trap '' HUP TERM; sleep {nap} >/dev/null 2>&1 &",
+        "setsid sh -c '(sleep {nap} &) & sleep {nap}' >/dev/null 2>&1 &",
+    ],
+)
+def test_what_a_command_left_behind_goes_with_the_server(line: str, tmp_path: Path) -> None:
+    """Elsewhere daemons stay; here nobody could ever come back to them."""
+    nap = f"1000.{time.monotonic_ns()}"
+    done = call("try", "--", "sh", "-c", line.format(nap=nap), home=tmp_path)
+    assert not done.stderr and not living(nap)
+
+
+@pytest.mark.slow
+def test_what_the_repl_left_running_goes_with_the_server(tmp_path: Path) -> None:
+    nap = f"1000.{time.monotonic_ns()}"
+    for leave in ("\x04", "exit\r"):
+        with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
+            terminal.wait_for("Ctrl-D leaves.")
+            terminal.type(f'trap "" HUP; nohup sleep {nap} >/dev/null 2>&1 &\r')
+            wait_until(lambda: bool(living(nap)), "it runs")
+            terminal.type(leave)
+            assert terminal.wait_end() == 0
+            assert not living(nap)
 
 
 def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
