@@ -75,7 +75,10 @@ def spawn(
 
 def abandon(process: subprocess.Popen[bytes]) -> None:
     """End a process that was just started and can't be watched."""
-    os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number is its own
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number is its own
+    except ProcessLookupError:  # behind a wrapper, which has not made the group yet
+        process.kill()
     process.wait()
     children.forget(process.pid)
 

@@ -15,6 +15,7 @@ import asyncio
 import fcntl
 import os
 import select
+import signal
 import struct
 import termios
 from collections import deque
@@ -146,6 +147,12 @@ class PtyProcess(PipeProcess):
     def signal(self, name: str) -> bool:
         """As `PipeProcess.signal`, to the foreground group too, which may be another than the leader's."""
         sent = super().signal(name)
+        if not sent and self._pidfd >= 0:  # setsid(1) has not made the group yet
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal_number(name))
+                sent = True
+            except ProcessLookupError:
+                return False
         group = self.foreground() if self._pidfd >= 0 else None
         if group is not None and group != self.pid:
             sent = signal_group(group, signal_number(name)) or sent

@@ -276,6 +276,14 @@ async def test_what_nobody_read_can_be_taken_back() -> None:
     assert process.unread() == b"" and process.mode == "raw" and process.foreground() is None
 
 
+async def test_a_signal_at_once_is_not_lost() -> None:
+    """Before setsid(1) has made the group there is only the process."""
+    for _ in range(20):
+        process, sink = start("exec sleep 1000")
+        assert process.signal("SIGTERM")
+        assert await ended(process, sink) == Exit(None, "SIGTERM")
+
+
 async def test_the_foreground_group() -> None:
     process, sink = start("echo ready; exec sleep 1000", on_mode=lambda mode: None)
     await sink.until(lambda: b"ready" in sink.out)
