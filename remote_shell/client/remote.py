@@ -172,6 +172,7 @@ class RemoteProcess(Remote, Described):
     stdin: Any = None
     stdout: Any = None
     stderr: Any = None
+    _communicated: tuple[Any, Any] | None = None
     _patient = True  # a write to stdin waits for room; not in `communicate`, which reads only after it has written
 
     def __enter__(self) -> RemoteProcess:
@@ -251,15 +252,40 @@ class RemoteProcess(Remote, Described):
                 if file is not None and not file.closed and state.outputs[stream].mode is Mode.HOLD:
                     state.outputs[stream].most = most
                     conversation.set_mode(state, stream, Mode.KEEP)
-        done = self.serve(lambda: state.finished, deadline)
-        kept = {n: state.outputs[n].collected() if file is not None else None for n, file in files.items()}
-        if not done:
+        if not self.serve(lambda: state.finished, deadline):
             assert timeout is not None, "without a deadline it waits"
-            raise expired(state, timeout, kept[1], kept[2])
+            raise expired(state, timeout, self._so_far(1), self._so_far(2))
         self._check_lost()
         self.release()
-        out, err = (None if data is None else self.text.decoded(data) for data in kept.values())
-        return out, err
+        if self._communicated is None:
+            self._communicated = self._rest(1), self._rest(2)
+        return self._communicated
+
+    def _so_far(self, stream: int) -> bytes | None:
+        """What came and was not read, for an exception: bytes, as subprocess has them, in text mode too."""
+        from remote_shell.client.streams import ahead
+
+        file = getattr(self, _PIPES[stream])
+        if file is None:
+            return None
+        collected = self._state.outputs[stream].collected()
+        if file.closed:
+            return collected
+        held = ahead(file)
+        if isinstance(held, str):
+            held = self._ahead[stream] = self._ahead.get(stream, "") + held
+            return held.encode(file.encoding, file.errors) + collected
+        return bytes(held) + collected
+
+    def _rest(self, stream: int) -> Any:
+        """All that was not read: what its file has read ahead, and what was collected."""
+        file = getattr(self, _PIPES[stream])
+        if file is None:
+            return None
+        if file.closed:
+            return self.text.decoded(b"")
+        rest = file.read()  # and not joined from both: its decoder may hold half a character
+        return self._ahead.pop(stream) + rest if stream in self._ahead else rest
 
     def send_signal(self, number: int) -> None:
         """Signal the command's process group. Never waits, so that signal handlers and other threads may call it."""
@@ -287,6 +313,7 @@ class RemoteProcess(Remote, Described):
         from remote_shell.client import streams
 
         self.text = text
+        self._ahead: dict[int, str] = {}  # text that an expired `communicate` took out of a stream's file
         if redirect.stdin_pipe:
             self.stdin = streams.writer(streams.RawInput(self._send, self._end_stdin), text, bufsize)
         for stream, mode, descriptor in (

@@ -15,12 +15,17 @@ READ_SIZE = 64 * 1024  # of the buffer above a raw stream
 WRITE_MAX = 256 * 1024  # bytes copied at once from a caller's buffer
 
 
+class QuietError(Exception):
+    """The file has nothing more at hand, and was not to ask for more."""
+
+
 class RawOutput(io.RawIOBase):
     """What a command writes to one stream. `read(size)` gives chunks, none at the end; `shut` hears that nobody reads on."""
 
     def __init__(self, read: Callable[[int], list[Any]], shut: Callable[[], None]) -> None:
         self._read = read
         self._shut = shut
+        self.quiet = False  # `ahead` looks at what the files above hold
 
     def readable(self) -> bool:
         """Always."""
@@ -30,12 +35,23 @@ class RawOutput(io.RawIOBase):
         """Waits for at least one byte or the end. Raises ConnectionLostError."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
+        if self.quiet:
+            raise QuietError
         view = memoryview(buffer).cast("B")
         count = 0
         for chunk in self._read(len(view)):
             view[count : count + len(chunk)] = chunk
             count += len(chunk)
         return count
+
+    def readall(self) -> bytes:
+        """Waits for the end; without the small pieces of Python's own. Raises ConnectionLostError."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        parts: list[Any] = []
+        while chunks := self._read(-1):
+            parts += chunks
+        return b"".join(parts)
 
     def close(self) -> None:
         """Nobody reads on: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""
@@ -82,6 +98,25 @@ def reader(raw: RawOutput, text: TextMode, bufsize: int) -> Any:
         return raw
     buffered = io.BufferedReader(raw, READ_SIZE if bufsize <= 1 else bufsize)
     return io.TextIOWrapper(buffered, encoding=text.encoding, errors=text.errors) if text.text else buffered
+
+
+def ahead(file: Any) -> Any:
+    """What a reader holds that its caller has not read: bytes, which stay there, or text, which is taken out. Waits for nothing."""
+    if isinstance(file, RawOutput):
+        return b""
+    bare = isinstance(file, io.BufferedReader)
+    raw = file.raw if bare else file.buffer.raw
+    text: list[str] = []
+    raw.quiet = True
+    try:
+        if bare:
+            return file.peek()
+        while True:
+            text.append(file.read(1))  # more at once would be lost with the exception; there are 72 KiB at most
+    except (QuietError, UnicodeDecodeError):
+        return b"" if bare else "".join(text)
+    finally:
+        raw.quiet = False
 
 
 def writer(raw: RawInput, text: TextMode, bufsize: int) -> Any:

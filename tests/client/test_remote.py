@@ -65,6 +65,39 @@ def test_communicate_and_its_timeout(host: Host) -> None:
         assert process.communicate() == ("o\ne\n", None)
 
 
+@pytest.mark.parametrize("bufsize", [-1, 0, 1, 100])
+@pytest.mark.parametrize("stderr", [PIPE, None])
+def test_communicate_gives_what_was_read_ahead(host: Host, bufsize: int, stderr: int | None) -> None:
+    empty = b"" if stderr is PIPE else None
+    process = host.popen(["printf", "a\\nb\\n"], bufsize, stdout=PIPE, stderr=stderr)
+    assert (process.stdout.readline(), process.communicate()) == (b"a\n", (b"b\n", empty))
+    assert process.communicate() == (b"b\n", empty), "again, the same"
+    process = host.popen(["printf", "a\\nb\\n"], bufsize, stdout=PIPE, stderr=stderr)
+    assert (process.stdout.read(1), process.communicate()) == (b"a", (b"\nb\n", empty))
+    process = host.popen(["printf", "a\\r\\né\\r\\nb"], bufsize, stdout=PIPE, text=True)
+    assert (process.stdout.readline(), process.communicate()[0]) == ("a\n", "é\nb")
+    process = host.popen(["printf", "é\\r\\nb"], bufsize, stdout=PIPE, text=True)
+    assert (process.stdout.read(1), process.communicate()[0]) == ("é", "\nb")
+
+
+def test_a_character_whose_half_was_read_ahead(host: Host) -> None:
+    line = r"printf 'a\nb\303'; read x; printf '\251\nc'"
+    process = host.popen(line, shell=True, stdin=PIPE, stdout=PIPE, text=True)
+    assert process.stdout.readline() == "a\n"
+    assert process.communicate("\n") == ("bé\nc", None)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_timeout_tells_what_was_read_ahead_and_loses_nothing(host: Host, text: bool) -> None:
+    process = host.popen("printf 'a\\nb\\n'; sleep 0.3; echo c", shell=True, stdout=PIPE, text=text)
+    assert process.stdout.readline() == ("a\n" if text else b"a\n")
+    for _ in range(2):
+        with pytest.raises(subprocess.TimeoutExpired) as caught:
+            process.communicate(timeout=0.05)
+        assert caught.value.output == b"b\n"
+    assert process.communicate()[0] == ("b\nc\n" if text else b"b\nc\n")
+
+
 @pytest.mark.parametrize("bufsize", [-1, 0, 1, 100, 1_000_000])
 def test_input_comes_behind_what_was_written_before(host: Host, bufsize: int) -> None:
     process = host.popen(["cat"], bufsize, stdin=PIPE, stdout=PIPE)
