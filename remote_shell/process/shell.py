@@ -20,7 +20,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 
 from remote_shell.errors import CommandRefusedError, ShellEndedError
@@ -28,6 +28,7 @@ from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit, signal_number
 from remote_shell.process.bash_link import LOWEST, BashLink
+from remote_shell.process.bash_terminal import TerminalEnds
 from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
 from remote_shell.process.bash_watch import BashWatch
 from remote_shell.process.input import InputPipe
@@ -112,7 +113,7 @@ class LiveShell:
                 assert process.stdin is not None
                 shell._typed = process.stdin
             else:
-                ends = _TerminalEnds(link, shell_path)
+                ends = TerminalEnds(link, shell_path)
                 try:
                     process = shell._process = shell._terminal = PtyProcess.start_on_terminal(
                         argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell),
@@ -489,38 +490,6 @@ class LiveShell:
         if self._children >= 0:
             os.close(self._children)
             self._children = -1
-
-
-class _TerminalEnds:
-    """How bash gets a terminal and yet a pipe for its stdin: setsid(1) wants the terminal there, so a first bash moves it."""
-
-    def __init__(self, link: BashLink, shell_path: bytes) -> None:
-        self._link = link
-        self._shell_path = shell_path
-        self._fds: list[int] = []
-        self._ours = -1
-
-    def wrap(self, terminal: int) -> tuple[Sequence[bytes], Sequence[int], int]:
-        """For `PtyProcess.start_on_terminal`. OSError: EMFILE, ENFILE."""
-        theirs, self._ours = os.pipe2(os.O_CLOEXEC)
-        nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._fds = [theirs, nowhere]
-        inherited = self._link.inherit(terminal)
-        # -p: no BASH_ENV; the descriptor's number is only known here
-        script = b'exec "$@" 0<&%d %d<&-' % (theirs, theirs)
-        return (self._shell_path, b"-p", b"-c", script, b"bash"), (*inherited, theirs), nowhere
-
-    def take(self) -> int:
-        """The pipe's write end, which the caller owns from now on."""
-        ours, self._ours = self._ours, -1
-        return ours
-
-    def close(self) -> None:
-        """Close what nobody took."""
-        for fd in (*self._fds, self._ours):
-            if fd >= 0:
-                os.close(fd)
-        self._fds, self._ours = [], -1
 
 
 def _uncredited(n: int) -> None:
