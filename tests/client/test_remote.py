@@ -13,7 +13,7 @@ import pytest
 
 from remote_shell import DEVNULL, PIPE, STDOUT
 from remote_shell.client.blocking import Host, connect
-from remote_shell.errors import CommandNotFoundError, ConnectionLostError, WorkingDirectoryError
+from remote_shell.errors import CommandNotFoundError, CommandRefusedError, ConnectionLostError, WorkingDirectoryError
 from remote_shell.testing import RunningServer
 
 from .test_blocking import running_commands, wait_until
@@ -182,6 +182,14 @@ def test_what_can_not_start(host: Host) -> None:
     with pytest.raises(WorkingDirectoryError, match="no/such"):
         host.popen(["true"], cwd="/no/such")
     assert not host._conversation.states
+
+
+def test_too_long_a_word_is_told_with_what_helps_alone(host: Host) -> None:
+    with pytest.raises(CommandRefusedError) as caught:
+        host.popen(["true", "x" * 130 * 1024])
+    text = str(caught.value)
+    assert text.endswith("cannot start true: Argument list too long; shorten it, or send the data on stdin")
+    assert caught.value.code == "refused"
 
 
 def test_a_reader_that_leaves_ends_the_writer(host: Host) -> None:
