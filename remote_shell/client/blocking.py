@@ -285,8 +285,11 @@ class Host:
         return shell
 
     def query(self, command_id: str) -> Report:
-        """What became of a command: `state` is "never_received" (and now it never will run), "running", "finished" or "unknown"."""
-        message = Open(request="query", id=command_id, window=self._limits.window)
+        """What became of a command: `state` is "never_received" (and now it never will run), "running", "finished" or "unknown".
+
+        Raises UsageError, ConnectionLostError.
+        """
+        message = opening.query_message(command_id, self._limits)
         state = ProcessState(command_id, command_id, Mode.DROP, Mode.DROP)
         with self._driver:
             self._ready()

@@ -182,3 +182,5 @@ async def test_query(running: RunningServer) -> None:
         process = await host.popen(["sleep", "60"])
         assert (await host.query(process.job)).state == "running"
         process.abandon()
+        with pytest.raises(UsageError, match="no id"):
+            await host.query("x" * 65)
