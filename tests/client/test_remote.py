@@ -168,6 +168,15 @@ def test_signals(host: Host, number: int) -> None:
         assert process.wait() == -number
 
 
+def test_signal_0_is_none_and_no_error_either(host: Host) -> None:
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        process.send_signal(0)
+        assert process.communicate(b"alive") == (b"alive", None)
+        process.send_signal(0)
+    process.send_signal(0)
+    assert process.returncode == 0
+
+
 def test_a_signal_that_is_none(host: Host) -> None:
     with host.popen(["sleep", "60"]) as process:
         with pytest.raises(ValueError, match="not a signal"):
