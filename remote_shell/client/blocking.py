@@ -299,6 +299,26 @@ class Host:
         assert state.report is not None, "a query is answered or refused"
         return state.report
 
+    # --- signs of life
+
+    @property
+    def in_contact(self) -> bool:
+        """There is a connection; whether the server answers over it, `heard` asks."""
+        return self._driver.link is not None
+
+    def heard(self, within: float) -> bool:
+        """Whether the server acknowledges, within so many seconds, all that was sent so far."""
+        driver, conversation = self._driver, self._conversation
+
+        def known() -> bool:
+            session = conversation.session
+            return driver.link is None or not (session.has_unsent or session.unacknowledged[0])
+
+        with driver:
+            conversation.session.ping()
+            driver.flush()
+            return driver.wait(known, time.monotonic() + within) and driver.link is not None
+
     # --- the end
 
     def close(self) -> None:
