@@ -22,6 +22,8 @@ _CLOSERS = frozenset(_OPENERS.values())
 _GO_ON = frozenset(("then", "else", "elif", "do", "!", "time", "coproc"))  # after these a command begins
 _WORD_END = " \t\n;&|<>()"
 _OPERATORS = ";&|"
+_BODY = "do"  # of a `for`, until its body begins: with `do`, or with a brace
+_RESERVED = _GO_ON | _CLOSERS | frozenset(_OPENERS)
 
 
 def is_incomplete(text: str) -> bool:
@@ -59,12 +61,17 @@ class _Scan:
         """Commands up to the end, or up to `closer`, the parenthesis that ends a substitution or subshell."""
         open_words: list[str] = []  # what closes the compound commands that are open
         start = True  # a command may begin here, so that a reserved word counts
+        leading = False  # of this command only redirections came before
+        assignable = False  # or an assignment did just before: here too `name[` opens a subscript
+        named = False  # a command's first word stands just before, so that `()` makes it a function
         pattern = False  # in a case, before the pattern's parenthesis
         while self.at < len(self.text):
             sign = self.text[self.at]
             if sign in " \t":
                 self.at += 1
-            elif sign == "\n":
+                continue
+            was_named, named = named, False
+            if sign == "\n":
                 self._line_end()
                 start = True
             elif sign == "#":
@@ -85,17 +92,26 @@ class _Scan:
                 pattern = ended and open_words[-1:] == ["esac"]
                 start = True
             elif sign == "(":
-                start = self._parenthesis(start, pattern)
+                start = self._parenthesis(start, pattern, was_named, open_words[-1:] == ["]]"])
             elif sign in "<>":
                 self._redirection()
+                leading = start or leading
+                start = assignable = False
             else:
-                word = self._word()
+                may_assign = start or leading or assignable
+                word = self._word(may_assign and not pattern)
                 if pattern and word != "esac":
                     continue
+                if word.isdigit() and self.text[self.at : self.at + 1] in ("<", ">"):
+                    continue  # which descriptor the redirection is for
+                assignable = may_assign and _is_assignment(word)
+                leading = False
+                named = start and word not in _RESERVED
                 was_start, start, pattern = start, False, False
                 if open_words[-1:] == ["]]"]:
                     if word == "]]":
                         open_words.pop()
+                        start = True
                 elif open_words[-1:] == ["in"]:
                     if word == "in":
                         open_words[-1] = "esac"
@@ -108,18 +124,38 @@ class _Scan:
             raise _Unfinished
 
     def _reserved(self, word: str, open_words: list[str]) -> bool:
-        """`word` where a command may begin; whether another may begin after it."""
+        """`word` where a command may begin; whether a reserved word may come after it."""
         if word == "case":
             open_words.append("in")  # its own "esac" counts from there on
+        elif word in ("for", "select"):
+            open_words.append(_BODY)
+            return self._loop_head()
+        elif word == "{" and open_words[-1:] == [_BODY]:
+            open_words[-1] = "}"
+            return True
         elif word in _OPENERS:
             open_words.append(_OPENERS[word])
-            return word not in ("for", "select", "[[")
+            return word != "[["
         elif word in _CLOSERS:
             if not open_words or open_words.pop() != word:
                 raise _Broken
-        elif word == "do" and not open_words:
-            raise _Broken
+            return True  # `esac }`: nothing needs to stand between
+        elif word == "do":
+            if not open_words:
+                raise _Broken
+            if open_words[-1] == _BODY:
+                open_words[-1] = "done"
         return word in _GO_ON
+
+    def _loop_head(self) -> bool:
+        """What follows `for`: a name, or `((`, where `<<` is a shift."""
+        self._blanks()
+        if self.text.startswith("((", self.at):
+            self.at += 2
+            self._arithmetic()
+        elif not self._word():
+            raise _Broken
+        return True
 
     def _function_name(self) -> bool:
         """What follows the word `function`: a name, perhaps with `()`; its body may stand on the next line."""
@@ -135,12 +171,19 @@ class _Scan:
         while self.at < len(self.text) and self.text[self.at] in " \t":
             self.at += 1
 
-    def _word(self) -> str:
-        """One word with its quotes; what they hold is not looked at as words."""
+    def _word(self, assignable: bool = False) -> str:
+        """One word with its quotes; what they hold is not looked at as words. `assignable`: it may begin with `name[…]`."""
         begin = self.at
         self.goes_on = False
         while self.at < len(self.text) and self.text[self.at] not in _WORD_END:
+            sign = self.text[self.at]
+            if sign == "[" and assignable and _is_name(self.text[begin : self.at]):
+                self.at += 1
+                self._brackets()
+                continue
             self._piece()
+            if sign == "=" and self.text[self.at : self.at + 1] == "(" and _is_assignment(self.text[begin : self.at]):
+                self._array()  # its words are no commands, its line ends no ends
         return self.text[begin : self.at]
 
     def _piece(self) -> None:
@@ -162,10 +205,11 @@ class _Scan:
             self._substitution()
         elif sign == "$" and follows == "{":
             self._braces()
+        elif sign == "$" and follows == "[":  # arithmetic, as it was written before `$((`
+            self.at += 2
+            self._brackets()
         else:
             self.at += 1
-            if sign == "=" and follows == "(":  # an array: its words are no commands, its line ends no ends
-                self._array()
 
     def _escaped(self) -> None:
         if self.at + 1 >= len(self.text):
@@ -190,7 +234,7 @@ class _Scan:
             if self.text[self.at] == '"':
                 self.at += 1
                 return
-            if self.text[self.at] in "\\`" or self.text.startswith(("$(", "${"), self.at):
+            if self.text[self.at] in "\\`" or self.text.startswith(("$(", "${", "$["), self.at):
                 self._piece()
             else:
                 self.at += 1
@@ -212,6 +256,20 @@ class _Scan:
                 self.at += 1
                 return
             self._piece()
+        raise _Unfinished
+
+    def _brackets(self) -> None:
+        """Up to the bracket that closes the one before: arithmetic, or a subscript."""
+        depth = 1
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign in "[]":
+                depth += 1 if sign == "[" else -1
+                self.at += 1
+                if depth == 0:
+                    return
+            else:
+                self._piece()
         raise _Unfinished
 
     def _array(self) -> None:
@@ -243,8 +301,8 @@ class _Scan:
                 self._piece()
         raise _Unfinished
 
-    def _parenthesis(self, start: bool, pattern: bool) -> bool:
-        """An opening one where no word is: a subshell, `((`, `name()`, a pattern's; whether a command may begin after it."""
+    def _parenthesis(self, start: bool, pattern: bool, named: bool, in_test: bool) -> bool:
+        """An opening one where no word is: a subshell, `((`, `name()`, a pattern's; whether a reserved word may come after it."""
         self.goes_on = False
         if pattern:
             self.at += 1
@@ -252,15 +310,17 @@ class _Scan:
         if start and self.text.startswith("((", self.at):
             self.at += 2
             self._arithmetic()
-            return False
+            return True
         self.at += 1
-        rest = self.text[self.at :].lstrip(" \t")
-        if not start and rest.startswith(")"):
-            self.at = len(self.text) - len(rest) + 1
+        if not (start or in_test):
+            self._blanks()
+            if not named or self.text[self.at : self.at + 1] != ")":
+                raise _Broken
+            self.at += 1
             self.goes_on = True  # name(): its body follows, perhaps on the next line
             return True
         self.commands(closer=")")
-        return False
+        return not in_test
 
     def _operator(self) -> bool:
         """`;`, `&`, `|` and their doubles; whether it was one that ends a case's branch."""
@@ -282,7 +342,12 @@ class _Scan:
         elif operator in ("<<", "<<-"):
             self._blanks()
             word = self._word()
+            if not word:
+                raise _Broken
             self._documents.append((_unquoted(word), operator.endswith("-")))
+        else:
+            self._blanks()
+            self._word()  # where to, which is no command
 
     def _comment(self) -> None:
         end = self.text.find("\n", self.at)
@@ -300,6 +365,18 @@ class _Scan:
             self.at = len(self.text) if end < 0 else end + 1
             if found:
                 del self._documents[0]
+
+
+def _is_name(text: str) -> bool:
+    return text.isascii() and text.isidentifier()
+
+
+def _is_assignment(word: str) -> bool:
+    """`name=`, `name+=`, `name[…]=`, with whatever value."""
+    name, bracket, rest = word.partition("[")
+    if bracket and _is_name(name):
+        return rest.rpartition("]")[2].startswith(("=", "+=")) or "]=" in rest or "]+=" in rest
+    return _is_name(word.partition("=")[0].removesuffix("+")) and "=" in word
 
 
 def _unquoted(word: str) -> str:

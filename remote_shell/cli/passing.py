@@ -91,6 +91,7 @@ class Signals:
         self._process: RemoteProcess | None = None
         self._early: list[int] = []
         self._insisted = False
+        self._ending = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -113,7 +114,10 @@ class Signals:
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if number in _INSISTING:
+            if self._ending:
+                return  # what is done about the second one is bounded
             if self._insisted:
+                self._ending = True
                 raise EndedHereError
             self._insisted = True
         if self._process is None:
@@ -133,8 +137,9 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
             with ended_on_error(process):
                 process.communicate(timeout=errand.patience)
         except EndedHereError:
-            if notices.away:
-                complain(f"left without contact with {target}: the command there ends when the server's grace is over")
+            unsure = left_unsure(host, target)
+            if unsure is not None:
+                complain(unsure)
                 return exit_status.INTERRUPTED
             return exit_status.of_signal("SIGKILL")
         except TimeoutExpired:
@@ -145,6 +150,15 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
         if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
         return status_of(process)
+
+
+def left_unsure(host: Host, target: str) -> str | None:
+    """After a command was abandoned: what is known of its end, unless the server has heard that it is to end it."""
+    if host.in_contact and host.heard(DEFAULT_LIMITS.bye_time):
+        return None
+    if host.in_contact:
+        return f"left without an answer from {target}: the command there ends when the server goes on, or its grace is over"
+    return f"left without contact with {target}: the command there ends when the server's grace is over"
 
 
 @contextmanager

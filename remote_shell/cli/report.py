@@ -17,8 +17,8 @@ from remote_shell.cli import exit_status
 from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain, describe
 from remote_shell.cli.notices import Notices
-from remote_shell.cli.passing import EndedHereError, Errand, Signals, ended_on_error, status_of, timer
-from remote_shell.client.blocking import connect
+from remote_shell.cli.passing import EndedHereError, Errand, Signals, ended_on_error, left_unsure, status_of, timer
+from remote_shell.client.blocking import Host, connect
 from remote_shell.client.remote import RemoteProcess, write_all
 from remote_shell.client.results import TimeoutExpired
 from remote_shell.errors import (
@@ -59,7 +59,7 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
         with connect(target, on_state=on_state, **answers(), **options) as host, Signals() as signals:
             process = errand.start(host, captured=True)
             signals.pass_to(process)
-            status = _watch(process, errand, report)
+            status = _watch(host, process, errand, report)
     except (Exception, KeyboardInterrupt, EndedHereError) as error:
         stopped = not isinstance(error, Exception)
         status = exit_status.INTERRUPTED if stopped else exit_status.of_error(error)
@@ -75,11 +75,16 @@ def perform_for_report(target: str, options: dict[str, Any], errand: Errand) -> 
     return status
 
 
-def _watch(process: RemoteProcess, errand: Errand, report: dict[str, Any]) -> int:
+def _watch(host: Host, process: RemoteProcess, errand: Errand, report: dict[str, Any]) -> int:
     try:
         with ended_on_error(process):
             out, err = process.communicate(timeout=errand.patience, most=DEFAULT_LIMITS.report_output_max)
     except EndedHereError:
+        unsure = left_unsure(host, host.name)
+        if unsure is not None:
+            report["error"] = {"code": "interrupted", "message": unsure}
+            complain(unsure)
+            return exit_status.INTERRUPTED
         report["signal"] = "SIGKILL"
         return exit_status.of_signal("SIGKILL")
     except TimeoutExpired as expired:

@@ -303,7 +303,7 @@ class AsyncHost:
 
     async def query(self, command_id: str) -> Report:
         """What became of a command; as `Host.query`."""
-        message = Open(request="query", id=command_id, window=self._limits.window)
+        message = opening.query_message(command_id, self._limits)
         state = ProcessState(command_id, command_id, Mode.DROP, Mode.DROP)
         await self._ready()
         remote = AsyncRemote(self, state)

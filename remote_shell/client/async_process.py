@@ -323,7 +323,9 @@ class AsyncProcess(AsyncRemote):
         return tuple(None if data is None else self.text.decoded(data) for data in (out, err))  # type: ignore[return-value]
 
     def send_signal(self, number: int) -> None:
-        """Signal the command's process group."""
+        """Signal the command's process group; 0 signals nothing."""
+        if number == 0:  # subprocess's test for life: no error, whatever became of the command
+            return
         self._owner.conversation.signal(self._state, signal_name(number))
         self._owner.flush()
 

@@ -285,8 +285,11 @@ class Host:
         return shell
 
     def query(self, command_id: str) -> Report:
-        """What became of a command: `state` is "never_received" (and now it never will run), "running", "finished" or "unknown"."""
-        message = Open(request="query", id=command_id, window=self._limits.window)
+        """What became of a command: `state` is "never_received" (and now it never will run), "running", "finished" or "unknown".
+
+        Raises UsageError, ConnectionLostError.
+        """
+        message = opening.query_message(command_id, self._limits)
         state = ProcessState(command_id, command_id, Mode.DROP, Mode.DROP)
         with self._driver:
             self._ready()
@@ -295,6 +298,26 @@ class Host:
         self._raise_refusal(state, message)
         assert state.report is not None, "a query is answered or refused"
         return state.report
+
+    # --- signs of life
+
+    @property
+    def in_contact(self) -> bool:
+        """There is a connection; whether the server answers over it, `heard` asks."""
+        return self._driver.link is not None
+
+    def heard(self, within: float) -> bool:
+        """Whether the server acknowledges, within so many seconds, all that was sent so far."""
+        driver, conversation = self._driver, self._conversation
+
+        def known() -> bool:
+            session = conversation.session
+            return driver.link is None or not (session.has_unsent or session.unacknowledged[0])
+
+        with driver:
+            conversation.session.ping()
+            driver.flush()
+            return driver.wait(known, time.monotonic() + within) and driver.link is not None
 
     # --- the end
 

@@ -15,6 +15,7 @@ from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import ProcessState
 from remote_shell.client.redirect import Redirect
 from remote_shell.errors import UsageError
+from remote_shell.limits import Limits
 from remote_shell.wire.messages import INTEGER_MAX, Boxed, Open, Terminal, to_system
 
 Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -121,6 +122,18 @@ def argv_of(args: Args | None, shell: Shell) -> tuple[list[str | Boxed] | None, 
     return ["/bin/sh", "-c", *words] if shell else words, None
 
 
+def checked_id(command_id: str) -> str:
+    """An id that a user chose. Raises UsageError."""
+    if not _ID.fullmatch(command_id):
+        raise UsageError(f"{command_id[:80]!a} is no id for a command: 1 to 64 letters, digits, '.', '_' or '-'")
+    return command_id
+
+
+def query_message(command_id: str, limits: Limits) -> Open:
+    """The `open` of a question about a command. Raises UsageError."""
+    return Open(request="query", id=checked_id(command_id), window=limits.window)
+
+
 def prepare(
     args: Args | None,
     redirect: Redirect,
@@ -138,9 +151,7 @@ def prepare(
 ) -> tuple[ProcessState, Open]:
     """The state and the `open` of a command. `written`: the caller sends its stdin; `command_id`: chosen by a user."""
     argv, line = argv_of(args, shell)
-    ident = command_id if command_id is not None else conversation.new_id()
-    if command_id is not None and not _ID.fullmatch(command_id):
-        raise UsageError(f"{command_id[:80]!a} is no id for a command: 1 to 64 letters, digits, '.', '_' or '-'")
+    ident = checked_id(command_id) if command_id is not None else conversation.new_id()
     message = Open.of(
         request="exec",
         id=ident,

@@ -288,9 +288,11 @@ class RemoteProcess(Remote, Described):
         return self._ahead.pop(stream) + rest if stream in self._ahead else rest
 
     def send_signal(self, number: int) -> None:
-        """Signal the command's process group. Never waits, so that signal handlers and other threads may call it."""
+        """Signal the command's process group; 0 signals nothing. Never waits, so that signal handlers and other threads may call it."""
         from remote_shell.client.outcome import signal_name
 
+        if number == 0:  # subprocess's test for life: no error, whatever became of the command
+            return
         name = signal_name(number)
         self.driver.urgent(lambda: self._conversation.signal(self._state, name))
 

@@ -26,7 +26,7 @@ from remote_shell.errors import (
 from remote_shell.process import children
 from remote_shell.process.environment import DEFAULT_PATH
 
-_NO_RESOURCES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.E2BIG))
+_NO_RESOURCES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
 def spawn(
@@ -156,15 +156,19 @@ def _bad_directory(cwd: bytes, number: int | None) -> WorkingDirectoryError:
 
 
 def no_resources(error: OSError) -> CommandRefusedError:
-    """For a system call that failed because descriptors, memory or processes ran out."""
-    return CommandRefusedError(f"cannot fork: {os.strerror(error.errno or 0)}; try again later", "resources")
+    """For a system call that failed because descriptors, memory or processes ran out. The code says what to do: to wait."""
+    return CommandRefusedError(f"cannot fork: {os.strerror(error.errno or 0)}", "resources")
 
 
 def _start_error(error: OSError, name: bytes, program: bytes, cwd: bytes) -> CommandError:
     """What a failure of Popen means. It names the directory if chdir failed, the program if execve did, else nothing."""
     if error.errno in _NO_RESOURCES:
-        hint = "; shorten it, or send the data on stdin" if error.errno == errno.E2BIG else "; try again later"
-        return CommandRefusedError(f"cannot fork: {os.strerror(error.errno)}{hint}", "resources")
+        return no_resources(error)
+    if (
+        error.errno == errno.E2BIG
+    ):  # execve(2): one word of 128 KiB, or words and environment together; waiting is of no use
+        text = f"cannot start {show(name)}: {os.strerror(error.errno)}; shorten it, or send the data on stdin"
+        return CommandRefusedError(text)
     if error.filename == cwd and program != cwd:
         return _bad_directory(cwd, error.errno)
     if error.filename is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import subprocess
 from pathlib import Path
 
@@ -36,6 +38,142 @@ def test_every_beginning_of_a_script_is_judged_as_bash_does(script: str) -> None
 )
 def test_what_is_whole_or_beyond_us_is_sent(text: str) -> None:
     assert not is_incomplete(text)
+
+
+WHOLE = [
+    "for ((i=1<<2;i<6;i++)); do echo $i; done",
+    "for ((i=0;i<(1<<2);i++)) { echo $i; }",
+    "a[1<<2]=3",
+    "x=1 a[1 << 2]+=3 b[1<<2]=4",
+    ">f 2>&1 a[1<<2]=4",
+    "a=([1<<2]=3)",
+    "echo $[1<<2]",
+    'echo "$[1<<2]"',
+    "for x in a; { echo $x; }",
+    "for x; { echo $x; }",
+    "for x do echo $x; done",
+    "function a { case x in x) :;; esac }",
+    "{ if :; then :; fi }",
+    "while (:) do (:) done",
+    "{ ((1<<2)) }",
+    "{ [[ a ]] }",
+    "if { :; } then { :; } fi",
+    """echo "${x#'}'}" """,
+    "echo ${x:=(a}",
+    "echo $((x=(1<<2)))",
+    "[[ a == @(a|b) && ( b < c ) ]]",
+    "function f () ( : )",
+    "case in in x) :;; esac",
+    "f () ((1<<2))",
+    "echo in do done >f if",
+]
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_whole_lines_can_be_run(text: str) -> None:
+    assert bash_takes(text)
+    assert not is_incomplete(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["echo ((", "echo (", "echo a ()", "for", "for ;", "echo <<", "for x in a; done", "echo a=1 ("],
+)
+def test_what_bash_refuses_at_once_is_sent(text: str) -> None:
+    assert not bash_waits(text)
+    assert not is_incomplete(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("for ((i=1<<2", "for ((;;))", "for ((;;)) {", "for x", "for x in a; {", "for x do", "for x; do", "select x in a; {"),
+        *("a[", "a[1<<2", "x=1 a[1", "echo $[1", 'echo "$[1<<2', "a=(", "a=([1<<2]=3", "function f", "f ()", "{ (:)", "( (:) ;"),
+        *("if { :; } then", "while (:) do", 'echo "${x:-it', "echo ${x:-'", "for x in a; { if :; then :; fi", "cat <<E >f"),
+    ],
+)  # fmt: skip
+def test_lines_that_go_on(text: str) -> None:
+    assert bash_waits(text)
+    assert is_incomplete(text)
+
+
+# What spans words, with % for a command and @ for a word: put into each other at random
+COMMANDS = r"""
+echo @
+a=@ b[1<<2]=@
+a+=(@ [1<<2]=@)
+((x = 1<<2 ))
+[[ @ == @ ]]
+[[ a < b && ( @ =~ a|b ) ]]
+if %; then %; else %; fi
+{ %; }
+( % )
+for x in @ @; do %; done
+for x in @; { %; }
+for ((i=1<<2;i<6;i++)); do %; done
+for ((;;)) { %; }
+while %; do %; done
+case @ in @) %;; (a|b) %;; esac
+case a in b) % ;& *) esac
+function f { %; }
+f() { %; }
+f () ( % )
+! %
+time %
+% && %
+% | %
+% & %
+select x in @; do %; done
+cat <( %) >/dev/null 2>&1
+>f >g a[1<<2]=1
+{ { %; } }
+{ ( % ) }
+{ for x do % ; done }
+echo @ >f <<<@
+""".strip().split("\n")
+WORDS = r"""
+a|'b c'|"d $x"|$(%)|`echo`|${x:-@}|"${x:-its}"|"${x%'}'}"|$((1<<2))|$[1<<2]|"$[1<<2]"|${a[1<<2]}|\(|x=1|#|$'\''|do|in|{a,b}|[1]
+""".strip()
+SIGNS = {"%": COMMANDS, "@": WORDS.split("|")}
+LAST = {"%": ["echo x"], "@": ["a"]}
+
+
+def bash_takes(text: str) -> bool:
+    """Whether bash finds nothing missing and nothing wrong."""
+    done = subprocess.run(["bash", "-n"], input=f"{text}\n".encode(), capture_output=True)
+    return not done.returncode and not done.stderr
+
+
+def made_up(chosen: random.Random) -> str:
+    """A command that bash mostly takes, and mostly not a short one."""
+    text = "%"
+    for depth in itertools.count():
+        if "%" not in text and "@" not in text:
+            return text
+        choices = SIGNS if depth < 4 and len(text) < 300 else LAST
+        text = "".join(chosen.choice(choices[sign]) if sign in choices else sign for sign in text)
+    raise AssertionError
+
+
+def compare(seed: int, count: int) -> None:
+    chosen = random.Random(seed)
+    whole = 0
+    for _ in range(count):
+        text = made_up(chosen)
+        if bash_takes(text):
+            whole += 1
+            assert not is_incomplete(text), text
+    assert whole > count / 2
+
+
+def test_what_bash_takes_is_never_waited_with() -> None:
+    compare(1, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 10))
+def test_what_bash_takes_is_never_waited_with_at_length(seed: int) -> None:
+    compare(seed, 2000)
 
 
 def test_a_long_line_takes_no_long_time() -> None:

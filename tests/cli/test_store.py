@@ -46,6 +46,7 @@ def test_what_is_written_is_there_for_the_next_and_for_nobody_else(tmp_path: Pat
         assert kept.problem() == ""
 
 
+@pytest.mark.usefixtures("unmeasured")  # measuring uses sqlite itself
 def test_nothing_is_opened_before_the_first_question(tmp_path: Path) -> None:
     with opened(tmp_path / "file"):
         assert os.listdir(tmp_path) == []
@@ -165,13 +166,16 @@ def test_damage_that_shows_while_it_is_used_is_mended_too(tmp_path: Path) -> Non
 
 
 def test_what_is_no_file_or_nowhere_is_replaced_by_memory(tmp_path: Path) -> None:
-    os.symlink("/etc/passwd", tmp_path / "link")
+    (tmp_path / "real").write_bytes(b"somebody's")
+    (tmp_path / "real").chmod(0o644)
+    os.symlink("real", tmp_path / "link")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "none" / "file", tmp_path / "link", tmp_path / "pipe"):
         with opened(path) as kept:
             assert put(kept, 1)
             assert kept.rows(ALL) == [(1,)]
             assert "kept in memory" in kept.problem()
+    assert (tmp_path / "real").read_bytes() == b"somebody's" and (tmp_path / "real").stat().st_mode & 0o777 == 0o644
 
 
 def test_without_a_path_it_is_in_memory_and_nothing_is_wrong() -> None:

@@ -49,6 +49,7 @@ def test_the_rest_of_a_line(line: str, typed: str, rest: str | None) -> None:
         assert (found.text if found is not None else None) == rest
 
 
+@pytest.mark.usefixtures("unmeasured")  # measuring uses sqlite itself
 def test_the_prompt_needs_no_sqlite() -> None:
     code = "import sys, remote_shell.cli.editor, remote_shell.cli.repl; sys.exit('sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -175,6 +175,15 @@ async def test_closing_ends_what_runs(running: RunningServer) -> None:
     await until_gone(f"sleep {name}")
 
 
+async def test_signal_0_is_none_and_no_error_either(running: RunningServer) -> None:
+    async with connect_async(running.targets["unix"]) as host, await host.popen(["cat"], stdin=PIPE) as process:
+        process.send_signal(0)
+        assert process.stdin is not None and process.returncode is None
+        process.stdin.close()
+        assert await process.wait() == 0
+        process.send_signal(0)
+
+
 async def test_query(running: RunningServer) -> None:
     async with connect_async(running.targets["unix"]) as host:
         done = await host.run(["true"])
@@ -182,6 +191,8 @@ async def test_query(running: RunningServer) -> None:
         process = await host.popen(["sleep", "60"])
         assert (await host.query(process.job)).state == "running"
         process.abandon()
+        with pytest.raises(UsageError, match="no id"):
+            await host.query("x" * 65)
 
 
 async def test_the_round_trip_is_measured_when_asked(running: RunningServer) -> None:

@@ -374,8 +374,14 @@ def test_an_id_runs_once(host: Host, tmp_path: Path) -> None:
     assert host.query(f"never-{os.getpid()}").state == "never_received"
     with pytest.raises(CommandRefusedError, match="never runs"):
         host.run(["true"], command_id=f"never-{os.getpid()}")
+
+
+@pytest.mark.parametrize("ident", ["a b", "", "x" * 65, "é"])
+def test_what_can_not_be_an_id(host: Host, ident: str) -> None:
     with pytest.raises(UsageError, match="no id"):
-        host.run(["true"], command_id="a b")
+        host.run(["true"], command_id=ident)
+    with pytest.raises(UsageError, match="no id"):
+        host.query(ident)
 
 
 def test_what_is_too_long_to_send(host: Host) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from remote_shell import DEVNULL, PIPE, STDOUT
 from remote_shell.client.blocking import Host, connect
-from remote_shell.errors import CommandNotFoundError, ConnectionLostError, WorkingDirectoryError
+from remote_shell.errors import CommandNotFoundError, CommandRefusedError, ConnectionLostError, WorkingDirectoryError
 from remote_shell.testing import RunningServer
 
 from .test_blocking import running_commands, wait_until
@@ -168,6 +168,15 @@ def test_signals(host: Host, number: int) -> None:
         assert process.wait() == -number
 
 
+def test_signal_0_is_none_and_no_error_either(host: Host) -> None:
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        process.send_signal(0)
+        assert process.communicate(b"alive") == (b"alive", None)
+        process.send_signal(0)
+    process.send_signal(0)
+    assert process.returncode == 0
+
+
 def test_a_signal_that_is_none(host: Host) -> None:
     with host.popen(["sleep", "60"]) as process:
         with pytest.raises(ValueError, match="not a signal"):
@@ -182,6 +191,14 @@ def test_what_can_not_start(host: Host) -> None:
     with pytest.raises(WorkingDirectoryError, match="no/such"):
         host.popen(["true"], cwd="/no/such")
     assert not host._conversation.states
+
+
+def test_too_long_a_word_is_told_with_what_helps_alone(host: Host) -> None:
+    with pytest.raises(CommandRefusedError) as caught:
+        host.popen(["true", "x" * 130 * 1024])
+    text = str(caught.value)
+    assert text.endswith("cannot start true: Argument list too long; shorten it, or send the data on stdin")
+    assert caught.value.code == "refused"
 
 
 def test_a_reader_that_leaves_ends_the_writer(host: Host) -> None:

@@ -144,11 +144,12 @@ asyncio.run(main())
     assert told == ["WorkingDirectoryError", "CommandNotExecutableError", "CommandNotExecutableError"]
 
 
-async def test_too_long_a_command_is_a_matter_of_resources() -> None:
-    error = await refusal(b"true", b"x" * 3_000_000)
+@pytest.mark.parametrize("size", [130 * 1024, 3_000_000])
+async def test_too_long_a_command_will_not_do_later_either(size: int) -> None:
+    error = await refusal(b"true", b"x" * size)
     assert type(error) is CommandRefusedError
-    assert error.code == "resources"
-    assert str(error).startswith("cannot fork: Argument list too long")
+    assert error.code == "refused", "resources would mean: try again"
+    assert str(error) == "cannot start true: Argument list too long; shorten it, or send the data on stdin"
 
 
 @pytest.mark.parametrize("free", range(9))

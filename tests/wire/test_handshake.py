@@ -199,7 +199,7 @@ def test_every_frame_type_before_login(state: HandshakeState) -> None:
         (control(b"[" * 4096), "bad_json"),
         (control(b"\xff"), "bad_json"),
         (control(b"{}"), "bad_message"),
-        (control({"type": "mode"}), "unknown_message"),
+        (control({"type": "mood"}), "unknown_message"),
         (control({"type": "auth", "method": "none"}), "unexpected_message"),
     ],
 )

@@ -8,7 +8,15 @@ import random
 import pytest
 
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import ChannelClosed, ChannelOpened, DataReceived, EndReceived, MessageReceived, Writable
+from remote_shell.wire.events import (
+    Answered,
+    ChannelClosed,
+    ChannelOpened,
+    DataReceived,
+    EndReceived,
+    MessageReceived,
+    Writable,
+)
 from remote_shell.wire.messages import Close, Eof, Exit, Opened
 
 from .pair import SMALL, Pair, exec_message
@@ -109,7 +117,7 @@ class Story:
             case DataReceived(channel, 0, data):
                 self.received[channel] += data
                 self.unread.append((Role.SERVER, channel, len(data)))
-            case EndReceived() | ChannelClosed() | Writable():
+            case EndReceived() | ChannelClosed() | Writable() | Answered():
                 pass
             case _:
                 raise AssertionError(event)
@@ -128,7 +136,7 @@ class Story:
             case ChannelClosed(channel):
                 self.order[channel].append("close")
                 self.closed.add(channel)
-            case Writable():
+            case Writable() | Answered():
                 pass
             case _:
                 raise AssertionError(event)

@@ -291,6 +291,27 @@ def test_a_second_ctrl_c_ends_the_tree(target: str, tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(escaped), "the child in a session of its own ended")
 
 
+@pytest.mark.parametrize("json_too", [False, True])
+def test_a_second_ctrl_c_does_not_claim_what_the_server_never_said(json_too: bool, tmp_path: Path) -> None:
+    with testing.server(("unix:",)) as running:
+        options = ("--json",) if json_too else ()
+        line = f"echo > {tmp_path}/up; exec sleep 47"
+        with started(tmp_path, *options, running, "sh", "-c", line) as process:
+            wait_until((tmp_path / "up").exists, "it runs")
+            running.process.send_signal(signal.SIGSTOP)
+            try:
+                for number in (signal.SIGINT, signal.SIGTERM):  # two of a kind could become one
+                    process.send_signal(number)
+                out, err = process.communicate(timeout=WITHIN)
+            finally:
+                running.process.send_signal(signal.SIGCONT)
+            assert process.returncode == 130
+            assert f"left without an answer from {running}: the command there ends when" in err.decode()
+            if json_too:
+                report = json.loads(out)
+                assert report["signal"] is None and report["error"]["code"] == "interrupted"
+
+
 def test_ctrl_c_before_the_command_starts_is_130(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         with started(tmp_path, f"tls:127.0.0.1:{silent.getsockname()[1]}", "true") as process:
