@@ -315,7 +315,7 @@ class Host:
             return driver.link is None or not (session.has_unsent or session.unacknowledged[0])
 
         with driver:
-            conversation.session.ping()
+            conversation.session.measure(time.monotonic())
             driver.flush()
             return driver.wait(known, time.monotonic() + within) and driver.link is not None
 

@@ -40,7 +40,7 @@ from remote_shell.process.shell_command import NOBODY, Done, ShellCommand, Shell
 
 _READ_AGAIN = 0.001  # seconds between two looks whether bash has read what we typed, and how many of them
 _READ_PATIENCE = 100
-_INTERRUPT_LOOKS = (0.02, 0.1, 0.5)  # seconds after a SIGINT at which we look whether it got lost
+_INTERRUPT_LOOKS = (0.02, 0.1, 0.5, 2.0)  # seconds after a SIGINT at which we look whether it got lost
 _KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
 
 
