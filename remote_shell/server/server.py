@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import logging
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -19,7 +20,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from remote_shell.config.paths import default_socket, shown
+from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
 from remote_shell.config.server import ServerConfig
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, ConnectError
@@ -347,9 +348,7 @@ def _unix_listener(path: str) -> socket.socket:
     folder = os.path.dirname(os.path.abspath(path))
     info = os.stat(folder)
     if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigError(
-            f"unix:{shown(path)}: its folder must be yours alone: chmod 700 {shown(folder)}, or choose another"
-        )
+        raise ConfigError(f"unix:{shown(path)}: its folder must be yours alone: {_private_folder(folder, info, path)}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         _remove_stale(path)
@@ -360,6 +359,28 @@ def _unix_listener(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _private_folder(folder: str, info: os.stat_result, path: str) -> str:
+    """What to do about a socket's folder that others reach. What others rely on is not to be closed: /tmp, /, a /home."""
+    own = info.st_uid == os.geteuid() and not info.st_mode & stat.S_ISVTX
+    if own and not _is_shared(folder):
+        return f"chmod 700 {quoted(folder)}, or choose another"
+    try:
+        better = os.path.join(runtime_dir(), os.path.basename(path))
+    except ConfigError:  # that one has a fault of its own, which is not what was asked for
+        return "choose a folder of your own"
+    return f"choose a folder of your own, such as {shown(os.path.dirname(better))}: --listen unix:{quoted(better)}"
+
+
+def _is_shared(folder: str) -> bool:
+    """The root, another account's home, or a folder that holds somebody's, however deep."""
+    real = os.path.realpath(folder)
+    ours = os.geteuid()
+    homes = {(os.path.realpath(entry.pw_dir), entry.pw_uid) for entry in pwd.getpwall() if os.path.isabs(entry.pw_dir)}
+    return real == "/" or any(
+        uid != ours if home == real else os.path.commonpath((real, home)) == real for home, uid in homes
+    )
 
 
 def _remove_stale(path: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -118,7 +119,36 @@ def test_a_folder_of_another_account(quiet: None, folder: Path) -> None:
     with nobodys_folder() as theirs:
         if os.getuid() != 0:
             pytest.skip("only root can make a folder for another account")
-        assert "must be yours alone" in refusal(f"unix:{theirs}/s")
+        text = refusal(f"unix:{theirs}/s")
+        assert "must be yours alone: choose a folder of your own, such as /" in text and "chmod" not in text
+
+
+@pytest.mark.parametrize("place", ["/", "/tmp", "sticky", "somebody", "homes", "above homes"])
+def test_a_folder_that_others_rely_on_is_not_to_be_closed(
+    quiet: None, folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REMOTE_SHELL_HOME", str(folder / "own"))
+    home = folder / "shared" / "homes" / "somebody"
+    home.mkdir(parents=True)
+    (folder / "sticky").mkdir()
+    (folder / "sticky").chmod(0o1777)
+    account = pwd.struct_passwd(("somebody", "x", os.geteuid() + 1, 1, "", str(home), ""))
+    monkeypatch.setattr("pwd.getpwall", lambda: [account])
+    home.chmod(0o755)
+    places = {"sticky": folder / "sticky", "somebody": home, "homes": home.parent, "above homes": home.parent.parent}
+    where = places.get(place, place)
+    text = refusal(f"unix:{os.path.join(where, 'x.sock')}")
+    assert text.endswith(
+        f"choose a folder of your own, such as {folder}/own/run: --listen unix:{folder}/own/run/x.sock"
+    )
+    assert "chmod" not in text
+
+
+def test_a_home_may_be_closed(quiet: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = pwd.struct_passwd(("somebody", "x", os.geteuid(), 1, "", str(folder), ""))
+    monkeypatch.setattr("pwd.getpwall", lambda: [account])
+    folder.chmod(0o755)
+    assert f"chmod 700 {folder}, or" in refusal(f"unix:{folder}/s")
 
 
 def test_a_missing_folder(quiet: None, folder: Path) -> None:
