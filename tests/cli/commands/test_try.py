@@ -111,9 +111,11 @@ def test_what_the_repl_left_running_goes_with_the_server(tmp_path: Path) -> None
     nap = f"1000.{time.monotonic_ns()}"
     for leave in ("\x04", "exit\r"):
         with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
-            terminal.wait_for("Ctrl-D leaves.")
-            terminal.type(f'trap "" HUP; nohup sleep {nap} >/dev/null 2>&1 &\r')
-            wait_until(lambda: bool(living(nap)), "it runs")
+            terminal.wait_until(lambda: terminal.text.rstrip().endswith(("#", "$")), "the prompt")
+            terminal.type(f'trap "" HUP; nohup sleep {nap} >/dev/null 2>&1 & echo $((6 * 7))\r')
+            terminal.wait_until(lambda: "\n42" in terminal.text, "the answer")
+            terminal.wait_until(lambda: terminal.text.rstrip().endswith(("#", "$")), "the next prompt")
+            assert living(nap)
             terminal.type(leave)
             assert terminal.wait_end() == 0
             assert not living(nap)
