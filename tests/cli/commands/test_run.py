@@ -306,7 +306,10 @@ def test_a_second_ctrl_c_does_not_claim_what_the_server_never_said(json_too: boo
             finally:
                 running.process.send_signal(signal.SIGCONT)
             assert process.returncode == 130
-            assert f"left without an answer from {running}: the command there ends when" in err.decode()
+            # where the signal meets a step of ours in the middle, the connection is given up too
+            assert re.search(
+                r"left without (an answer from|contact with) .*: the command there ends when", err.decode()
+            )
             if json_too:
                 report = json.loads(out)
                 assert report["signal"] is None and report["error"]["code"] == "interrupted"
