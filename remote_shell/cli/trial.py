@@ -26,8 +26,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 class Trial:
     """Use as a context manager: forks at the beginning, reaps at the end."""
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, *, verbose: bool = False, startup_files: bool = True) -> None:
+        """`startup_files`: its live shells read the account's profile."""
         self._verbose = verbose
+        self._startup_files = startup_files
         self._pid = 0
         self._control = -1
         self._news = -1
@@ -46,7 +48,7 @@ class Trial:
         if self._pid == 0:
             os.close(self._control)
             os.close(self._news)
-            _be_server(self._folder, control_read, news_write, self._verbose)
+            _be_server(self._folder, control_read, news_write, self._verbose, self._startup_files)
         os.close(control_read)
         os.close(news_write)
         return self
@@ -91,14 +93,14 @@ class Trial:
             signal.signal(signal.SIGINT, before)
 
 
-def _be_server(folder: str, control: int, news: int, verbose: bool) -> None:
+def _be_server(folder: str, control: int, news: int, verbose: bool, startup_files: bool) -> None:
     """The child's whole life. Never returns."""
     try:
         os.setsid()  # the terminal's signals are the client's alone
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 1)
-        _serve(folder, control, news, verbose)
+        _serve(folder, control, news, verbose, startup_files)
     except BaseException as error:
         _tell(news, f"{type(error).__name__}: {error}".encode("utf-8", "replace"))
     finally:
@@ -106,7 +108,7 @@ def _be_server(folder: str, control: int, news: int, verbose: bool) -> None:
         os._exit(0)  # not the client's own way out: its buffers and handlers are here in copy
 
 
-def _serve(folder: str, control: int, news: int, verbose: bool) -> None:
+def _serve(folder: str, control: int, news: int, verbose: bool, startup_files: bool) -> None:
     import asyncio
     from collections.abc import Mapping
 
@@ -125,7 +127,8 @@ def _serve(folder: str, control: int, news: int, verbose: bool) -> None:
 
     logs.start("info" if verbose else "error")
     # private: without draining, there is nobody to drain for, nor to come back to a daemon
-    asyncio.run(serve(ServerConfig(listen=(Target("unix", path=f"{folder}/s"),)), ready=ready, private=True))
+    config = ServerConfig(listen=(Target("unix", path=f"{folder}/s"),), startup_files=startup_files)
+    asyncio.run(serve(config, ready=ready, private=True))
 
 
 def _tell(news: int, text: bytes) -> None:

@@ -74,7 +74,7 @@ def running(home: Path, *argv: str) -> Iterator[Tmux]:
 
 @pytest.mark.slow
 def test_a_session_in_tmux(tmp_path: Path) -> None:
-    with window(tmp_path, "try") as tmux:
+    with window(tmp_path, "try", "--noprofile") as tmux:
         tmux.wait_for("Ctrl-D leaves.")
         tmux.wait_for(" ~ ")
         tmux("send-keys", "cd /usr && false", "Enter")

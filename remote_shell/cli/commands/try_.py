@@ -26,9 +26,10 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `try` takes."""
-    parser.usage = "%(prog)s [-v] [--plain] [--prefix SIGN] [--] [ARGV…]"
+    parser.usage = "%(prog)s [options] [--] [ARGV…]"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
+    parser.add_argument("--noprofile", action="store_true", help="its shell reads none of the account's files")
     add_prompt_options(parser)
     add_verbose(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -45,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from remote_shell.cli.trial import Trial
 
-    with Trial(verbose=arguments.verbose) as trial:  # forks: before anything is imported that minds
+    with Trial(
+        verbose=arguments.verbose, startup_files=not arguments.noprofile
+    ) as trial:  # forks: before anything is imported that minds
         if argv:
             from remote_shell.cli.passing import Errand, perform
 

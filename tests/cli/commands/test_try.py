@@ -110,7 +110,7 @@ def test_what_a_command_left_behind_goes_with_the_server(line: str, tmp_path: Pa
 def test_what_the_repl_left_running_goes_with_the_server(tmp_path: Path) -> None:
     nap = f"1000.{time.monotonic_ns()}"
     for leave in ("\x04", "exit\r"):
-        with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
+        with Terminal([*ARGV, "try", "--noprofile"], environment=environment(tmp_path)) as terminal:
             terminal.wait_until(lambda: terminal.text.rstrip().endswith(("#", "$")), "the prompt")
             terminal.type(f'trap "" HUP; nohup sleep {nap} >/dev/null 2>&1 & echo $((6 * 7))\r')
             terminal.wait_until(lambda: "\n42" in terminal.text, "the answer")
@@ -132,7 +132,7 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_repl_opens_on_a_terminal_and_everything_goes_with_it(tmp_path: Path) -> None:
-    with Terminal([*ARGV, "try"], environment=environment(tmp_path)) as terminal:
+    with Terminal([*ARGV, "try", "--noprofile"], environment=environment(tmp_path)) as terminal:
         terminal.wait_for("runs for you alone")
         terminal.wait_for("Ctrl-D leaves.")
         assert len(folder_of(terminal.process.pid)) == 1
