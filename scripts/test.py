@@ -60,7 +60,7 @@ def main() -> None:
         install_programs()
     python = _env.ensure("test")
     os.chdir(_env.ROOT)
-    os.execv(python, [python, "-m", "pytest", *([] if run_all else ["-m", "not slow"]), *arguments])
+    os.execv(python, [python, "-m", "pytest", *([] if run_all else ["-m", "not slow and not screen"]), *arguments])
 
 
 if __name__ == "__main__":

@@ -293,8 +293,8 @@ def test_every_requirement_is_pinned_with_hashes_and_no_address() -> None:
     [
         ("run.py", [], ["-P", "-m", "remote_shell", "try"]),
         ("run.py", ["--", "uname", "-a b"], ["-P", "-m", "remote_shell", "try", "--", "uname", "-a b"]),
-        ("test.py", [], ["-m", "pytest", "-m", "not slow"]),
-        ("test.py", ["-k", "one or two"], ["-m", "pytest", "-m", "not slow", "-k", "one or two"]),
+        ("test.py", [], ["-m", "pytest", "-m", "not slow and not screen"]),
+        ("test.py", ["-k", "one or two"], ["-m", "pytest", "-m", "not slow and not screen", "-k", "one or two"]),
     ],
 )
 def test_the_program_takes_over(checkout: Checkout, script: str, words: list[str], expected: list[str]) -> None:

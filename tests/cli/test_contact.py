@@ -13,6 +13,8 @@ from remote_shell.cli.notices import Notices
 from remote_shell.client.async_ import AsyncHost, connect_async
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.screen
+
 
 class Person:
     """What one would see."""

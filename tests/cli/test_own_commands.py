@@ -17,6 +17,8 @@ from tests.cli.test_repl import GREETING, repl, run, wait_prompt
 from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 
 def lines(terminal: Terminal, line: str) -> list[str]:
     """What a line showed below itself."""

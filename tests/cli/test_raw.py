@@ -17,6 +17,8 @@ from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 BRACKETS = 2004 << 5  # bash's own line editor asks for brackets around what is pasted; pyte shifts private modes
 READ_RAW = "stty raw opost -echo; printf ready; head -c %d | od -An -tx1 -v"
 

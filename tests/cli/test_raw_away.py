@@ -17,6 +17,8 @@ from remote_shell import testing
 from tests.cli.person import FULL_SCREEN, PAINTER, Person, at_program, pid_of, stands_still, wait_dead, wait_until
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.screen
+
 COUNTER = "stty -echo; i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; done; read x; echo got $x"
 
 

@@ -14,6 +14,8 @@ from remote_shell.cli.history import Entry, History
 from tests.cli.test_repl import repl, run
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 LINES = ("echo number one", "echo number two", "(exit 3)")
 CTRL_R = "\x12"
 

@@ -15,6 +15,8 @@ from remote_shell.cli.history import Entry, History
 from remote_shell.cli.suggesting import Lines, Suggester
 from tests.cli.test_repl import repl, run, wait_prompt
 
+pytestmark = pytest.mark.screen
+
 
 def entry(text: str) -> Entry:
     return Entry(text, "h", "/", 0, None, 0.0, 0.0)

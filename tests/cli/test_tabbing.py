@@ -28,6 +28,8 @@ from tests.cli.test_repl import GREETING, run, wait_prompt
 from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 TAB, SHIFT_TAB, ESCAPE, DOWN, UP = "\t", "\x1b[Z", "\x1b", "\x1b[B", "\x1b[A"
 # A machine that is busy with other things answers late: here the deadline is not what is tested.
 PATIENT = """

@@ -24,6 +24,8 @@ from remote_shell import testing
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.screen
+
 
 @contextlib.contextmanager
 def started(home: Path, *words: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:

@@ -22,6 +22,8 @@ from remote_shell.cli.main import main
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.config.account import as_nobody, nobodys_folder
 
+pytestmark = pytest.mark.screen
+
 
 @contextlib.contextmanager
 def serving(home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:

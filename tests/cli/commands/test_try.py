@@ -15,6 +15,8 @@ from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.server.raw_client import living
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + WITHIN
