@@ -355,7 +355,7 @@ def test_what_runs_when_the_server_is_started_anew_is_told_as_lost(tmp_path: Pat
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(testing.server((address,)))
         terminal = stack.enter_context(repl(address, tmp_path))
-        run(terminal, ":bg sleep 1000")
+        run(terminal, ":bg sleep 20")  # nobody ends it: its server is killed
         first.process.kill()
         first.process.wait()
         stack.enter_context(testing.server((address,)))
