@@ -39,9 +39,9 @@ def test_an_interactive_program(host: Host) -> None:
         process.resize(40, 120)
         process.stdin.write(b"import os; os.get_terminal_size()\n")
         process.stdin.flush()
-        while b"columns=120, lines=40" not in seen:
+        while b"columns=120, lines=40" not in seen or not seen.endswith(b">>> "):
             seen += process.stdout.read1(4096)
-        process.stdin.write(b"\x04")
+        process.stdin.write(b"\x04")  # before the prompt it would be a line's end, and not readline's
         process.stdin.flush()
         assert process.wait() == 0
 

@@ -48,14 +48,14 @@ def test_a_dead_orphan_is_reaped_within_the_interval() -> None:
         + """
 async def main():
     await zombie()
-    reaper = OrphanReaper(asyncio.get_running_loop(), 0.02)
+    reaper = OrphanReaper(asyncio.get_running_loop(), 0.2)  # long enough for a zombie to be seen before
     reaper.start()
     assert not zombies()
     await zombie()
     await eventually(lambda: not zombies())
     reaper.stop()
     await zombie()
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.3)
     print(len(zombies()))
     children.reap_orphans()
     assert not zombies()
