@@ -115,8 +115,6 @@ class Repl:
         self._task = asyncio.create_task(self._lines(host, editor))
         handlers: dict[int, Callable[[], None]] = {number: self._leaver(number) for number in _ENDING}
         handlers |= {signal.SIGINT: self._interrupt, signal.SIGQUIT: self._quit}
-        if self._live is not None:
-            handlers[signal.SIGTSTP] = self._stop
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -178,6 +176,8 @@ class Repl:
         result: ShellResult | None = None
         try:
             if self._live is not None:
+                # only now: at the prompt Ctrl-Z suspends the client, as it does any editor
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._stop)
                 self._live.begin(shell)
             if self._contact is not None:
                 self._contact.begin()
@@ -206,6 +206,7 @@ class Repl:
                 self._contact.end()
             if self._live is not None:
                 self._live.end()
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
                 self._take_back(shell)
             self._remember(ran, result)
         self.screen.fresh_line()

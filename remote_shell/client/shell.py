@@ -114,6 +114,7 @@ class ShellCore(Described):
         """A line of input for the command that runs, edited under the present mode. It may come back: `take_unread`."""
         number = self._state.mode.number if self._state.mode is not None else 0
         if not self._state.ended:
+            text = text.replace(b"\0", b"")  # Ctrl-@: no string of the system holds it, and no line editor takes it
             message = Line(mode=number, text=opening.system_string(text), end=end)
             self._conversation.session.send_message(self._state.channel, message)
 

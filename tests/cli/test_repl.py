@@ -176,6 +176,31 @@ def test_what_is_typed_ahead_is_not_lost(target: str, tmp_path: Path) -> None:
         terminal.wait_until(lambda: "\nahead" in terminal.text, "the line typed ahead ran")
 
 
+def test_ctrl_z_is_the_commands_while_one_runs_and_ours_at_the_prompt(target: str, tmp_path: Path) -> None:
+    def caught(terminal: Terminal) -> bool:
+        status = Path(f"/proc/{terminal.process.pid}/status").read_text()
+        return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (signal.SIGTSTP - 1) & 1)
+
+    with repl(target, tmp_path) as terminal:
+        assert not caught(terminal)
+        terminal.type("echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        assert caught(terminal)
+        terminal.type("\x1a")
+        terminal.wait_for("148")
+        run(terminal, "kill %1")
+        assert not caught(terminal)
+
+
+def test_a_nul_typed_into_a_program_that_reads_lines_is_no_fault(target: str, tmp_path: Path) -> None:
+    with repl(target, tmp_path) as terminal:
+        terminal.type("echo begun; read x; echo got:$x\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        terminal.type("a\x00b\r")
+        terminal.wait_for("got:ab")
+        assert "Traceback" not in terminal.everything
+
+
 # --- lines
 
 
