@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -23,6 +24,11 @@ from remote_shell.terminal.raw import RawTerminal, window_size
 from remote_shell.terminal.restore import Leaver
 
 _READ = 64 * 1024
+_TAIL = 128  # bytes of output that are looked at for a program's leave-taking
+# The alternate screen is left, and nothing but controls follows.
+_LEFT_SCREEN = re.compile(
+    rb"\x1b\[\?(?:1049|1047|47)l(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b[=>78]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r)*\Z"
+)
 
 
 class LiveTerminal:
@@ -37,12 +43,14 @@ class LiveTerminal:
         self._shell: AsyncShell | None = None
         self._terminal: RawTerminal | None = None
         self._reading = False
+        self._tail = b""  # of what was written last
         self.typed_at = 0.0  # monotonic: somebody is there
         self._full: asyncio.Task[None] | None = None
 
     def begin(self, shell: AsyncShell) -> None:
         """A command is about to run."""
         self._shell = shell
+        self._tail = b""
         self._keys = Keys()
         self._terminal = RawTerminal(0)
         self._terminal.__enter__()
@@ -69,6 +77,9 @@ class LiveTerminal:
         """What the command wrote."""
         self._tracker.feed(data)
         self._screen.write(1, data)
+        self._tail = (self._tail + data)[-_TAIL:]
+        if _LEFT_SCREEN.search(self._tail):
+            self._screen.returned()  # the cursor is where it was before the program took the screen
 
     @property
     def is_raw(self) -> bool:
