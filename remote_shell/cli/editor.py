@@ -84,8 +84,8 @@ class Editor:
             self._tabs.bind(keys)
 
     def keep(self, text: str) -> None:
-        """What the next `read` begins with."""
-        self._kept = text
+        """What the next `read` begins with, after what is kept already."""
+        self._kept += text
 
     async def read(self, cwd: str, *, failed: bool, given: str | None = None) -> str | None:
         """The next line or lines, an empty text after `wake`, or None on Ctrl-D. What Ctrl-C clears is forgotten.

@@ -140,6 +140,8 @@ class Repl:
             if self._shell_gone:
                 self._shell_gone = False
                 shell = self._shell = await host.shell(pty=self.on_terminal)
+            shell.on_unread = self._given_back
+            self._take_back(shell)
             ahead = self._ahead.pop(0) if self._ahead else None
             self._tell_untold()
             line = await editor.read(shell.cwd, failed=self.status != 0, given=ahead)
@@ -224,6 +226,12 @@ class Repl:
         if self._host is not None and time.monotonic() - self._measured > _MEASURE_EVERY:
             self._measured = time.monotonic()
             self._host.measure()
+
+    def _given_back(self) -> None:
+        """Input comes back that met the end of its command on its way: the prompt stands already."""
+        if self._at_prompt and self._editor is not None and self._shell is not None:
+            self._editor.wake()
+            self._take_back(self._shell)
 
     def _take_back(self, shell: AsyncShell) -> None:
         """What was typed for a command and not read by it: whole lines are the next to run, as on any terminal; the rest is edited."""

@@ -372,6 +372,7 @@ class AsyncShell(ShellCore):
         self._remote = remote
         self._turn = asyncio.Lock()
         self.on_mode: Callable[[str], None] | None = None  # called when its terminal's mode has changed
+        self.on_unread: Callable[[], None] | None = None  # called when `take_unread` has something
         self._told_mode = self.mode
 
     async def __aenter__(self) -> AsyncShell:
@@ -427,6 +428,8 @@ class AsyncShell(ShellCore):
 
     def look(self) -> None:
         """For `async_`: something came."""
+        if self._state.unread and self.on_unread is not None:
+            self.on_unread()
         if self.mode != self._told_mode:
             self._told_mode = self.mode
             if self.on_mode is not None:
