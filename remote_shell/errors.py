@@ -14,11 +14,18 @@ Anything else that escapes is a bug. Imports only the standard library, and none
     ├── ConnectionLostError        the session is gone; `.command_state` says what is known of the command
     ├── CommandError               the server could not start a command
     │   ├── CommandNotFoundError   also a FileNotFoundError
-    │   ├── CommandNotExecutableError  also a PermissionError
-    │   ├── WorkingDirectoryError  also a FileNotFoundError
+    │   ├── CommandNotExecutableError  also a PermissionError, and what the system says: FileNotFound-, NotADirectoryError
+    │   ├── WorkingDirectoryError  also a FileNotFoundError, and what the system says: NotADirectory-, PermissionError
     │   └── CommandRefusedError    a limit, a conflicting id, a server that is shutting down
+    │       └── CommandTooLongError  words and environment are more than the system takes; also a UsageError
+    ├── LedgerError                the server can't keep ids on disk; within the server alone
     ├── OutputTooLargeError        the command wrote more than its caller wants to hold; it was ended
+    ├── NotStartedError            many hosts: this one's turn never came, since too many others had failed
+    ├── ManyFailedError            many hosts: at least one failed; `.results` has all of them
     ├── ShellEndedError            the live shell is gone; `.reason` says how
+    ├── TransferError              several files of a put or get were not copied; also an OSError; `.faults` are they
+    ├── JobUnknownError            nobody can tell what became of a detached job: its keeper died; `.job` is its id
+    ├── DetachedError              the live shell goes on, and is not ours any more; `.by` says who has it
     └── ProtocolError              the rules of docs/protocol.md were broken; `.code` names which
         ├── LocalProtocolError     by us: a bug or misuse of the core; nothing was sent
         └── RemoteProtocolError    by the peer
@@ -27,6 +34,8 @@ Anything else that escapes is a bug. Imports only the standard library, and none
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Mapping
 
 
 class RemoteShellError(Exception):
@@ -54,7 +63,12 @@ class ServerIdentityError(RemoteShellError):
 
 
 class UnknownServerError(ServerIdentityError):
-    """First contact with a server whose key is not known, and nobody to ask."""
+    """First contact with a server whose key is not known, and nobody to ask. `address` and `fingerprint` are what known_hosts lacks."""
+
+    def __init__(self, text: str, address: str = "", fingerprint: str = "") -> None:
+        super().__init__(text)
+        self.address = address
+        self.fingerprint = fingerprint
 
 
 class ServerKeyChangedError(ServerIdentityError):
@@ -68,13 +82,26 @@ class AccessDeniedError(RemoteShellError):
 class ConnectionLostError(RemoteShellError):
     """The session is gone.
 
-    `command_state` is what is known of the command: "never_received", "running", "finished" or "unknown".
+    `command_state` is what is known of the command: "never_received", "running", "finished" or "unknown". If it is finished,
+    `exit_status` or `signal` says how, as far as the server told, and `timed_out` whether its own timeout ended it.
     """
 
-    def __init__(self, text: str, *, command_state: str = "unknown", command_id: str | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        command_state: str = "unknown",
+        command_id: str | None = None,
+        exit_status: int | None = None,
+        signal: str | None = None,
+        timed_out: bool = False,
+    ) -> None:
         super().__init__(text)
         self.command_state = command_state
         self.command_id = command_id
+        self.exit_status = exit_status
+        self.signal = signal
+        self.timed_out = timed_out
 
 
 class CommandError(RemoteShellError):
@@ -83,43 +110,95 @@ class CommandError(RemoteShellError):
     code = "rejected"
 
 
-class CommandNotFoundError(CommandError, FileNotFoundError):
+class SystemFaultError(CommandError, OSError):
+    """What the server's system said instead of starting a command: errno, strerror, filename and text as `subprocess` has them.
+
+    `detail` says more in our words. `filename` is what the caller passed.
+    """
+
+    number = errno.EIO
+
+    def __init__(self, detail: str, filename: object = None, number: int | None = None) -> None:
+        number = self.number if number is None else number
+        name = () if filename is None else (filename,)
+        OSError.__init__(self, number, os.strerror(number), *name)
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.detail, self.filename, self.errno), self.__dict__
+
+
+class CommandNotFoundError(SystemFaultError, FileNotFoundError):
     """The program does not exist on the server (127)."""
 
     code = "not_found"
-
-    def __init__(self, text: str, filename: str | None = None) -> None:
-        FileNotFoundError.__init__(self, errno.ENOENT, text, filename)
+    number = errno.ENOENT
 
 
-class CommandNotExecutableError(CommandError, PermissionError):
+class CommandNotExecutableError(SystemFaultError, PermissionError):
     """The program exists on the server but can't be run (126)."""
 
     code = "not_executable"
-
-    def __init__(self, text: str, filename: str | None = None) -> None:
-        PermissionError.__init__(self, errno.EACCES, text, filename)
+    number = errno.EACCES
 
 
-class WorkingDirectoryError(CommandError, FileNotFoundError):
+class InterpreterNotFoundError(CommandNotExecutableError, FileNotFoundError):
+    """The program that a script's first line names, or a loader, is missing."""
+
+
+class CommandBelowFileError(CommandNotExecutableError, NotADirectoryError):
+    """A part of the program's path is a file."""
+
+
+class WorkingDirectoryError(SystemFaultError, FileNotFoundError):
     """The directory that the command should start in can't be entered."""
 
     code = "bad_cwd"
+    number = errno.ENOENT
 
-    def __init__(self, text: str, filename: str | None = None) -> None:
-        FileNotFoundError.__init__(self, errno.ENOENT, text, filename)
+
+class WorkingDirectoryIsNoneError(WorkingDirectoryError, NotADirectoryError):
+    """It is something else than a directory."""
+
+
+class WorkingDirectoryDeniedError(WorkingDirectoryError, PermissionError):
+    """The account may not enter it."""
 
 
 class CommandRefusedError(CommandError):
-    """The server would not start the command: a limit, a conflicting id, a shutdown."""
+    """The server would not start the command: a limit, a conflicting id, a shutdown. `reason` is the server's own text, if it gave one."""
 
-    def __init__(self, text: str, code: str = "refused") -> None:
+    def __init__(self, text: str, code: str = "refused", reason: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.reason = reason
+
+
+class CommandTooLongError(SystemFaultError, CommandRefusedError, UsageError):
+    """Words and environment are more than the system takes, or more than a message carries."""
+
+    code = "refused"
+    number = errno.E2BIG
+
+
+class LedgerError(RemoteShellError):
+    """The server can't keep the ids that people chose: no room, a lock, a damaged file. Its clients see `id_not_kept`."""
 
 
 class OutputTooLargeError(RemoteShellError):
     """The command wrote more than its caller wants to hold in memory; its tree was ended."""
+
+
+class NotStartedError(RemoteShellError):
+    """Nothing was sent to this host: too many others had failed before its turn came."""
+
+
+class ManyFailedError(RemoteShellError):
+    """At least one of many hosts failed. `results` maps every host's name to what came of it."""
+
+    def __init__(self, text: str, results: Mapping[str, object] | None = None) -> None:
+        super().__init__(text)
+        self.results = results if results is not None else {}
 
 
 class ShellEndedError(RemoteShellError):
@@ -128,6 +207,36 @@ class ShellEndedError(RemoteShellError):
     def __init__(self, text: str, reason: str = "shell_ended") -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class TransferError(RemoteShellError, OSError):
+    """Several files of one put or get were not copied; the others were. `faults` has one entry for each, `errno` is the first one's."""
+
+    def __init__(self, text: str, number: int = errno.EIO, faults: tuple[object, ...] = ()) -> None:
+        OSError.__init__(self, number, text)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.strerror, self.errno, self.faults), self.__dict__
+
+
+class JobUnknownError(RemoteShellError):
+    """What became of a detached job is unknown: its keeper was killed, or the machine went down. `job` is its id."""
+
+    def __init__(self, text: str, job: str = "") -> None:
+        super().__init__(text)
+        self.job = job
+
+
+class DetachedError(RemoteShellError):
+    """The live shell goes on without us: it was left, or taken over. `by` is who took it, empty: nobody."""
+
+    def __init__(self, text: str, by: str = "") -> None:
+        super().__init__(text)
+        self.by = by
 
 
 class ProtocolError(RemoteShellError):

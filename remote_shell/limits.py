@@ -33,6 +33,7 @@ class Limits:
     window_max: int = 8 * MIB  # a window grows up to this
     windows_max: int = 16 * MIB  # all grown windows of a session together
     queue_max: int = 256 * KIB  # unsent data in a channel's queue above which its writer should pause
+    terminal_queue_max: int = 16 * KIB  # the same for a terminal's output, which lies ahead of what follows Ctrl-C
     grace: float = 60.0  # a session without a connection lives so long
     grace_max: float = 7 * 24 * 3600.0  # what a client may ask for
     ping_interval: float = 15.0  # silence after which the peer is asked for a sign of life
@@ -48,17 +49,63 @@ class Limits:
     # --- after login
     sessions_max: int = 10_000
     sessions_per_principal_max: int = 1000
-    commands_remembered_max: int = 100_000  # ids of ended commands that at-most-once still knows
-    commands_remembered_time: float = 7 * 24 * 3600.0
+    commands_remembered_max: int = 100_000  # ids of ended commands that a server knows as long as it lives
+    commands_remembered_time: float = 7 * 24 * 3600.0  # all ids, those on disk too
+
+    # --- ids that people chose, on disk
+    ids_per_principal_max: int = 100_000  # above it no new one is taken: to forget one early would let it run again
+    ids_file_max: int = 256 * MIB  # size of the database of all principals
+    ids_busy_time: float = 2.0  # another process's lock on it is waited for so long
+
+    # --- shells with a terminal that no session has
+    terminal_missed_max: int = 256 * KIB  # of its output, the last, for who attaches
+    terminal_context_max: int = 4 * KIB  # and of what the holder before had seen of the command that runs
+    terminals_left_max: int = 32  # of one principal; above it the one left first is ended
+    terminals_left_time: float = 7 * 24 * 3600.0  # then it is ended
+
+    # --- detached jobs
+    job_log_max: int = 64 * MIB  # of a job's output, the last; a reader is told what was dropped before
+    job_segment_max: int = 8 * MIB  # the log is dropped in pieces of so much
+    jobs_kept_time: float = 7 * 24 * 3600.0  # after its end a job is forgotten, with its log
+    jobs_size_max: int = 1024 * MIB  # logs of ended jobs of one principal; above it the oldest are forgotten
+    jobs_kept_max: int = 1000  # ended jobs of one principal; above it the oldest are forgotten
+    jobs_running_max: int = 1000  # jobs of one principal at once
+    job_start_time: float = 10.0  # its keeper says within whether it started
+    job_answer_time: float = 2.0  # its keeper answers within, or what is on the disk is told without it
+    job_leave_time: float = (
+        0.5  # a job that has ended and is to be removed: its keeper leaves within, or its output is held
+    )
+    job_retry_time: float = 1.0  # on a full disk a job waits, and its keeper tries again so often
+    job_watchers_max: int = 256  # connections to one keeper
+    job_sweep_time: float = 60.0  # old jobs are looked for so often at most, when new ones come
+
+    # --- tunnels
+    tunnel_connect_time: float = 10.0  # the server's connection to where a tunnel leads is there within
+    tunnel_queue_max: int = 64 * KIB  # bytes of a tunnel that the server holds for its other end
+    tunnel_listeners_max: int = 64  # that one session may have
+    tunnel_waiting_max: int = 64  # connections to one listener that the client has not taken yet
+    tunnel_waiting_time: float = 10.0  # and how long each waits for that
+    # --- put and get
+    files_resume_min: int = (
+        1 * MIB
+    )  # a file that large is announced first, and what came of it is kept when it is cut off
+    files_ahead_max: int = 256  # entries of one transfer that may wait for their answer
+    files_depth_max: int = 256  # folders within folders: each is an open descriptor of the side that reads
+    files_path_max: int = 4096  # bytes of a path below a source
+    transfers_max: int = 32  # at once, in one server: each has a thread
 
     # --- processes
+    young_time: float = (
+        0.01  # a command is young so long, up to twice as long: the end of its output is seen with its exit alone
+    )
+    end_hold: float = 0.002  # the end of a stream is told so much later, if the command does not end before
     exit_report_time: float = 0.1  # from a command's end to its exit status, whoever holds its pipes
     kill_grace: float = 2.0  # from TERM to KILL on a timeout or a lost client
     bye_kill_time: float = 0.25  # from `disconnect(bye)` to a dead tree
     interrupt_grace: float = 2.0  # live shell: from INT to KILL of the command's processes
     shell_kill_grace: float = 2.0  # live shell: from KILL of the children to KILL of the shell
     shell_watch_first: float = (
-        0.05  # live shell: first look whether a bash that owes a report idles instead; then less often
+        0.05  # live shell: first look whether a shell that owes a report idles instead; then less often
     )
     shell_watch_time: float = 1.0  # and at least so often
     shell_waiting_max: int = 64  # live shell: commands that wait for their turn
@@ -76,12 +123,34 @@ class Limits:
 
     # --- clients
     connect_time: float = 10.0
+    ssh_ask_time: float = 150.0  # ssh may ask a person for so long; sshd itself waits for two minutes
+    ssh_words_max: int = 64 * KIB  # of what ssh says on its stderr
+    ssh_end_time: float = 0.3  # from TERM to KILL of an ssh that is of no more use
+    spin_time: float = 0.001  # blocking client: a wait's first part, in which it looks for the answer without sleeping
+    spin_channels_max: int = 2  # and no longer with more commands than that: a live shell, and one beside it
     report_output_max: int = 64 * MIB  # output of each stream that `run --json` holds in memory
-    backoff_first: float = 0.1
+    backoff_first: float = 0.25  # the first attempt is at once; from the second to the third, and at least between two
     backoff_max: float = 5.0
+    mux_idle_time: float = 60.0  # a shared connection that nobody uses is closed
+    mux_request_max: int = 16 * MIB  # one command line and its environment: execve(2) takes less
+    mux_calls_max: int = 256  # commands at once over a shared connection
     bye_time: float = 1.0  # a closing client waits so long for its goodbye to leave
 
+    # --- many hosts at once
+    many_parallel: int = 64  # hosts at once, unless told otherwise
+    many_targets_max: int = 10_000  # that one word of a list stands for, and all of it
+    many_memory_max: int = 64 * KIB  # of each stream of a host held in memory; what is beyond goes to a temporary file
+    many_output_max: int = (
+        16 * MIB
+    )  # of each stream of a host that is kept; the rest is counted, and the host has failed
+    many_kept_max: int = 4096 * MIB  # of all hosts together
+    many_input_max: int = 16 * MIB  # our stdin, where every host gets a copy
+    many_result_max: int = 64 * MIB  # of each stream that a program's `run` on many hosts holds; more ends the command
+
     # --- the person's terminal
+    terminal_grace: float = (
+        600.0  # the grace that a shell at a terminal asks for: lids are closed, trains go through tunnels
+    )
     escape_sequence_max: int = 96  # an escape sequence that we understand; no more of an unfinished one is held
     terminal_leave_time: float = 0.5  # leaving, we wait so long for a terminal that takes nothing
 

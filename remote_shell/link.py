@@ -42,6 +42,9 @@ class Link(Protocol):
     def flush(self) -> bool:
         """Push what is kept. True when nothing is kept any more."""
 
+    def finish(self) -> bool:
+        """Nothing more will be sent. True when `close` loses nothing of what was: at once, where the kernel goes on by itself."""
+
     def close(self) -> None:
         """Close the stream; safe to repeat."""
 
@@ -102,6 +105,10 @@ class PlainLink:
 
     def flush(self) -> bool:
         """Nothing is ever kept."""
+        return True
+
+    def finish(self) -> bool:
+        """The kernel sends what it has after `close` too."""
         return True
 
     def close(self) -> None:
@@ -231,6 +238,10 @@ class TlsLink:
                 return False
             self._plain._unsent_most += count
             self._kept = self._kept[count:]
+
+    def finish(self) -> bool:
+        """As a plain one."""
+        return True
 
     def close(self) -> None:
         """Close, with TLS's own goodbye if it goes without waiting."""

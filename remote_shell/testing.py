@@ -53,7 +53,7 @@ def server(
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
-    """A running server in a fresh folder; ends with its folder.
+    """A running server in a fresh folder; ends with its folder, and its jobs with it.
 
     `listen`: addresses as `serve --listen` takes them; "unix:" alone is a socket in the fresh folder. `config`: text
     of its TOML file; live shells do not read the account's profile. `command`: a wrapper before the server's own argv (`setpriv …`).
@@ -88,7 +88,17 @@ def server(
     finally:
         if process is not None:
             _end(process)
+        end_jobs(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def end_jobs(home: str) -> None:
+    """End the jobs of a server whose REMOTE_SHELL_HOME this is: they outlive it."""
+    folder = os.path.join(home, "state", "jobs")
+    if os.path.isdir(folder):
+        from remote_shell.jobs.ending import end_all
+
+        end_all(folder)
 
 
 def _describe(
@@ -136,7 +146,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def remote_shell_server() -> Iterator[RunningServer]:
-    """pytest fixture: a running server for each test that asks for it."""
+def _one_a_test() -> Iterator[RunningServer]:
+    """A running server for each test that asks for it."""
     with server() as running:
         yield running
+
+
+def __getattr__(name: str) -> Any:
+    """`remote_shell_server` is a fixture, and pytest is imported by those who ask for it (PEP 562)."""
+    if name != "remote_shell_server":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    fixture = pytest.fixture(name=name)(_one_a_test)
+    globals()[name] = fixture
+    return fixture

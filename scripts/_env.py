@@ -4,7 +4,7 @@ Standard library only, and it has to parse on Pythons that are too old, to tell 
 touches anything but `.venv` and `.venv.lock` (as root it may install Debian packages). As a program:
 `python3 scripts/_env.py LEVEL` prints the interpreter. LEVEL is "run", "test" or "dev"; each holds the one before.
 
-The project itself is not installed by pip: a .pth file names the checkout, and `bin/remote-shell` is written here. That
+The project itself is not installed by pip: a .pth file names the checkout, and `bin/remote-shell` (with `-ssh` too) is written here. That
 needs no build backend, no network for it and no dist-info that grows stale, and saves about five seconds.
 """
 
@@ -19,6 +19,7 @@ PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "remote-shell-stamp.json")  # written last: without it a .venv is half made
 PINNED = os.path.join(ROOT, "requirements", "ci.txt")
 LEVELS = ("run", "test", "dev")
+START = "import sys; from remote_shell.cli.main import main; sys.exit(main())"  # -m takes 2 ms more, for runpy
 STEP_TIME = 1200.0  # seconds that one step of pip, uv or apt may take
 # the one below a virtual environment: it outlives our .venv, should that have started us
 BASE_PYTHON = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
@@ -63,7 +64,7 @@ def key() -> str:
     """What a `.venv` is made for: the requirements (not all of pyproject.toml: lint settings don't matter), Python, the place."""
     import hashlib
 
-    made_for = [1, [requirements(level) for level in LEVELS], sys.implementation.cache_tag, ROOT]
+    made_for = [2, [requirements(level) for level in LEVELS], sys.implementation.cache_tag, ROOT]
     return hashlib.sha256(repr(made_for).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -107,11 +108,12 @@ def finish(level: str) -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     with open(os.path.join(VENV, "lib", version, "site-packages", "remote_shell_checkout.pth"), "wb") as file:
         file.write(os.fsencode(ROOT) + b"\n")
-    script = os.path.join(VENV, "bin", "remote-shell")
-    with open(script, "w", encoding="utf-8", errors="surrogateescape") as file:
-        # sh, since a #! line can't hold a path with a space; -P keeps the current folder out of the import path
-        file.write(f'#!/bin/sh\nexec {shlex.quote(PYTHON)} -P -m remote_shell "$@"\n')
-    os.chmod(script, 0o755)  # noqa: S103 - a program is for everybody
+    for name, words in (("remote-shell", ""), ("remote-shell-ssh", "ssh ")):
+        script = os.path.join(VENV, "bin", name)
+        with open(script, "w", encoding="utf-8", errors="surrogateescape") as file:
+            # sh, since a #! line can't hold a path with a space; -P keeps the current folder out of the import path
+            file.write(f'#!/bin/sh\nexec {shlex.quote(PYTHON)} -P -c {shlex.quote(START)} {words}"$@"\n')
+        os.chmod(script, 0o755)  # noqa: S103 - a program is for everybody
     stamp = {"key": key(), "level": "dev" if in_ci() else level, "pinned": pinned_hash() if in_ci() else ""}
     with open(STAMP + ".new", "w", encoding="utf-8") as file:
         json.dump(stamp, file)

@@ -27,6 +27,7 @@ from remote_shell.wire.messages import (
     Opened,
     Welcome,
 )
+from remote_shell.wire.offers import OFFER_TABLE
 from remote_shell.wire.session import Session
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "protocol.md"
@@ -37,7 +38,7 @@ VISIBLE = {
     *("frame_max", "frame_max_before_login", "data_frame_max", "unacked_bytes_max", "unacked_frames_max", "ack_frames"),
     *("ack_bytes", "channels_max", "window", "window_max", "windows_max", "grace", "grace_max", "ping_interval"),
     *("silence_max", "login_time", "refusal_time", "kill_grace", "bye_kill_time", "exit_report_time"),
-    *("commands_remembered_max", "commands_remembered_time"),
+    *("commands_remembered_max", "commands_remembered_time", "ids_per_principal_max"),
 }
 
 
@@ -75,6 +76,11 @@ def request_half() -> str:
 def reply_half() -> str:
     """What a server may send on a channel."""
     return diagram(((a.value, b.value, word) for (a, word), b in REPLY_TABLE.items()), "closed")
+
+
+def offers() -> str:
+    """What who sends files may say."""
+    return diagram(((a.value, b.value, word) for (a, word), b in OFFER_TABLE.items()), "ended")
 
 
 def client_login() -> str:
@@ -321,6 +327,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "server-login": server_login,
     "request-half": request_half,
     "reply-half": reply_half,
+    "offers": offers,
     "hex-dump": hex_dump,
     "resume": resume,
     "other-limits": other_limits,

@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench_rounds import BASELINE, Bound, Operation, Row, deadline, interleave, repeated
-from bench_servers import PROGRAM, BenchError, Place
+from bench_servers import PROGRAM, START_TIME, BenchError, Place, end
+from bench_terminal import Terminal, text_of
 
 IN_FLIGHT = 64
 DELAY = 0.05  # seconds each way: a round trip of 100 ms
+RATE = 1e6  # bytes a second
+IMPORTS = "import asyncio, ssl, pydantic, prompt_toolkit"  # what no shell with such an editor, over TLS, can do without
+OUR_PROMPT = re.compile(rb"\S+ ~ [#$]\Z")
+THEIR_PROMPT = re.compile(rb"ready>\Z")
 PREPARE_TIME = 300.0  # seconds to start servers, connect, and prove that the operations work; apt-get may be among it
 BOTH = ("unix", "tls")
 CLEAN_UP_TIME = 20.0  # seconds to close connections
@@ -43,6 +54,10 @@ class Scale:
     stdout_bytes: int = 2 << 30
     latency_bytes: int = 200_000_000
     upload_bytes: int = 1 << 30
+    hosts: int = 40  # that one command runs on
+    file_bytes: int = 1 << 30
+    tree_files: int = 10_000
+    flood_bytes: int = 1_500_000  # that have come when it is interrupted: whatever can fill up has
 
 
 QUICK = Scale(
@@ -55,6 +70,10 @@ QUICK = Scale(
     stdout_bytes=64 << 20,
     latency_bytes=4_000_000,
     upload_bytes=32 << 20,
+    hosts=10,
+    file_bytes=16 << 20,
+    tree_files=200,
+    flood_bytes=300_000,
 )
 
 
@@ -232,9 +251,88 @@ def prepare_start(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Co
     return Contest(operations, 1, scale.start_rounds, scale.light_budget, warm_up=2)
 
 
+def prepare_many(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    """`map` on so many names of one server, and as many ssh, eight at a time: sshd turns away more than ten that have not logged in."""
+    server = place.server
+    keyed = f"identity = {json.dumps(server.identity)}\nfingerprint = {json.dumps(server.fingerprint)}\n"
+    hosts = os.path.join(place.folder, "hosts.toml")
+    with open(hosts, "w", encoding="utf-8") as file:
+        stack.callback(os.unlink, hosts)  # the other figures' starts need not read it
+        for kind, more in (("unix", ""), ("tls", keyed)):
+            table = f'groups = ["{kind}"]\ntarget = {json.dumps(server.targets[kind])}\n{more}'
+            file.writelines(f"[hosts.{kind}{number}]\n{table}" for number in range(scale.hosts))
+    turns = os.path.join(place.folder, "turns")
+    with open(turns, "w", encoding="utf-8") as file:
+        file.writelines(f"{number}\n" for number in range(scale.hosts))
+    argv = ["xargs", "-P", "8", "-I@", *place.ssh_argv(["true"])]
+    operations = {kind: started([PROGRAM, "map", f"@{kind}", "true"]) for kind in BOTH}
+    operations[BASELINE] = started(argv, turns)
+    return Contest(operations, 1, scale.heavy_rounds, scale.heavy_budget, warm_up=1)
+
+
 def prepare_help(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
     operations = {"-": started([PROGRAM, "--help"]), BASELINE: started([sys.executable, "-c", "pass"])}
     return Contest(operations, 1, scale.start_rounds, scale.light_budget, warm_up=2)
+
+
+def prepare_mux(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    target = place.server.targets["unix"]
+    holder = subprocess.Popen([PROGRAM, "mux", target], stdin=subprocess.DEVNULL)
+    stack.callback(end, holder)
+    until = time.monotonic() + START_TIME
+    while not any(path.suffix != ".lock" for path in Path(place.folder).glob("run/mux-*")):
+        if time.monotonic() > until or holder.poll() is not None:
+            raise BenchError("remote-shell mux does not listen")
+        time.sleep(0.01)
+    operations = {"unix": started([PROGRAM, "ssh", target, "true"]), BASELINE: started([sys.executable, "-c", "pass"])}
+    return Contest(operations, 1, scale.start_rounds, scale.light_budget, warm_up=2)
+
+
+# --- a person at a prompt
+
+
+def prepare_prompt(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    argv = place.shell_argv("tls")
+
+    def to_the_prompt() -> float:
+        begin = time.perf_counter()
+        with Terminal(argv) as terminal:
+            terminal.wait_for(OUR_PROMPT)
+            took = time.perf_counter() - begin
+            terminal.leave(b"\x04")
+        return took
+
+    operations: dict[str, Operation] = {"tls": to_the_prompt, BASELINE: started([sys.executable, "-c", IMPORTS])}
+    return Contest(operations, 1, scale.start_rounds, scale.light_budget, warm_up=2)
+
+
+def prepare_interrupt(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    ssh, *words = place.ssh_argv(["exec env PS1='ready> ' bash --norc --noprofile -i"], DELAY, RATE)
+    prompts = {"tls": OUR_PROMPT, BASELINE: THEIR_PROMPT}
+    argvs = {"tls": place.shell_argv("tls", DELAY, RATE), BASELINE: [ssh, "-t", *words]}
+
+    def at_prompt(name: str) -> Operation:
+        terminal = stack.enter_context(Terminal(argvs[name]))
+        terminal.wait_for(prompts[name])
+
+        def interrupted(flood: bytes) -> float:
+            terminal.forget()
+            terminal.type(flood + b"\r")
+            terminal.wait_bytes(scale.flood_bytes)
+            begin = time.perf_counter()
+            terminal.type(b"\x03")
+            terminal.wait_for(prompts[name])
+            return time.perf_counter() - begin
+
+        interrupted(b"seq 1000000000")
+        lines = text_of(terminal.output).replace(b"\r", b"").replace(b"^C", b"").split(b"\n")
+        numbers = lines[lines.index(b"1") : -3]  # behind them an unended one, a mark, the prompt
+        whole = numbers == [b"%d" % number for number in range(1, len(numbers) + 1)]
+        prove(whole and len(numbers) > 1000, "a flood without a gap")
+        return lambda: interrupted(b"yes")
+
+    operations = {name: at_prompt(name) for name in argvs}
+    return Contest(operations, 1, scale.light_rounds, scale.heavy_budget / 2, warm_up=0)
 
 
 # --- many bytes
@@ -266,6 +364,73 @@ def prepare_upload(place: Place, stack: contextlib.ExitStack, scale: Scale) -> C
         prove(output(counting, b"x" * 1_000_000).strip() == b"1000000", "1 MB of stdin")
     operations = {name: started(argv, path) for name, (_, argv) in argvs.items()}
     return Contest(operations, scale.upload_bytes, scale.heavy_rounds, scale.heavy_budget / 2, warm_up=0)
+
+
+def prepare_put(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    return copied(place, stack, scale, "put")
+
+
+def prepare_get(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    return copied(place, stack, scale, "get")
+
+
+def copied(place: Place, stack: contextlib.ExitStack, scale: Scale, verb: str) -> Contest:
+    """One large file, by our command and by scp's."""
+    folder = memory_folder(stack)
+    source, target = f"{folder}/source", f"{folder}/target"
+    with open(source, "wb") as file:
+        for _ in range(scale.file_bytes >> 20):
+            file.write(os.urandom(1 << 20))
+    words = [f":{source}", target] if verb == "get" else [source, f":{target}"]
+    argvs = {kind: place.copy_argv(verb, kind, [source, target]) for kind in BOTH}
+    argvs[BASELINE] = place.sshd.scp_argv(words)
+
+    def operation(argv: Sequence[str]) -> Operation:
+        run = started(argv)
+
+        def anew() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(target)  # nothing is to be gone on with, or there already
+            run()
+
+        anew()
+        prove(os.path.getsize(target) == scale.file_bytes, f"{verb} of {scale.file_bytes} bytes")
+        return anew
+
+    operations = {name: operation(argv) for name, argv in argvs.items()}
+    return Contest(operations, scale.file_bytes, scale.heavy_rounds, scale.heavy_budget, warm_up=0)
+
+
+def prepare_tree(place: Place, stack: contextlib.ExitStack, scale: Scale) -> Contest:
+    """Many files of 1 KB, to there."""
+    folder = memory_folder(stack)
+    source, target = f"{folder}/source", f"{folder}/target"
+    os.mkdir(source)
+    for number in range(scale.tree_files):
+        with open(f"{source}/{number}", "wb") as file:
+            file.write(os.urandom(1024))
+    argvs = {kind: place.copy_argv("put", kind, ["-r", source, target]) for kind in BOTH}
+    argvs[BASELINE] = place.sshd.scp_argv(["-r", source, f":{target}"])
+
+    def operation(argv: Sequence[str]) -> Operation:
+        run = started(argv)
+
+        def anew() -> None:
+            shutil.rmtree(target, ignore_errors=True)
+            run()
+
+        anew()
+        prove(len(os.listdir(target)) == scale.tree_files, f"{scale.tree_files} files")
+        return anew
+
+    operations = {name: operation(argv) for name, argv in argvs.items()}
+    return Contest(operations, scale.tree_files, scale.heavy_rounds, scale.heavy_budget, warm_up=0)
+
+
+def memory_folder(stack: contextlib.ExitStack) -> str:
+    """A folder in memory, if there is one: what a disk does is not what is compared."""
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return stack.enter_context(tempfile.TemporaryDirectory(prefix="remote-shell-bench-", dir=where))
 
 
 def head(size: int, argv: Callable[[Sequence[str]], list[str]]) -> Operation:
@@ -358,6 +523,34 @@ FIGURES = {
         {"unix": Bound("≤", 0.6), "tls": Bound("≤", 0.6)},
         prepare_start,
     ),
+    "many": Figure(
+        "remote-shell map, one command on 40 hosts",
+        "xargs -P 8 ssh",
+        "ms",
+        {"unix": Bound("≤", 0.3), "tls": Bound("≤", 0.3)},
+        prepare_many,
+    ),
+    "prompt": Figure(
+        "remote-shell shell, start to prompt",
+        f"python3 -c '{IMPORTS[:20]}…'",
+        "ms",
+        {"tls": Bound("≤", 2.2)},
+        prepare_prompt,
+    ),
+    "interrupt": Figure(
+        f"Ctrl-C in yes to prompt, {RATE / 1e6:.0f} MB/s, {2 * DELAY * 1e3:.0f} ms round trip",
+        "ssh -t",
+        "ms",
+        {"tls": Bound("≤", 0.5)},
+        prepare_interrupt,
+    ),
+    "mux": Figure(
+        "remote-shell ssh … true, through its mux",
+        "python3 -c pass",
+        "ms",
+        {"unix": Bound("≤", 3.0)},
+        prepare_mux,
+    ),
     "help": Figure(
         "remote-shell --help",
         "python3 -c pass",
@@ -371,6 +564,11 @@ FIGURES = {
         "ms",
         {"unix": None, "tls": None},
         prepare_async,
+    ),
+    "put": Figure("bytes of one file, to there", "scp", "MB/s", {"unix": None, "tls": Bound("≥", 1.0)}, prepare_put),
+    "get": Figure("bytes of one file, to here", "scp", "MB/s", {"unix": None, "tls": Bound("≥", 1.0)}, prepare_get),
+    "tree": Figure(
+        "files of 1 KB, to there", "scp -r", "/s", {"unix": Bound("≥", 1.0), "tls": Bound("≥", 1.0)}, prepare_tree
     ),
     "upload": Figure(
         "bytes of stdin",

@@ -1,7 +1,7 @@
 """Interleaved rounds of rival operations, what they amount to, and the table that shows it.
 
-Knows nothing of what it measures: an operation is a callable, timed whole. Must not touch the garbage collector, the
-scheduler or anything else that a user's program would not. Neighbours: `bench_figures` says what to measure,
+Knows nothing of what it measures: an operation is a callable, timed whole unless it says itself what counts. Must not touch the
+garbage collector, the scheduler or anything else that a user's program would not. Neighbours: `bench_figures` says what to measure,
 `bench_main` prints.
 """
 
@@ -22,7 +22,7 @@ OPERATION_TIME = 120.0  # seconds that a single operation may take before its fi
 AGAIN_TIME = 2.0  # seconds until a deadline is told again
 PATIENCE = 3  # times that it is told
 
-Operation = Callable[[], object]
+Operation = Callable[[], object]  # one that returns a float has timed itself, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ def repeated(operation: Operation, times: int) -> Operation:
 def _timed(operation: Operation, last_resort: Callable[[], None] | None) -> float:
     with deadline(OPERATION_TIME, last_resort):
         start = time.perf_counter()
-        operation()
-        return time.perf_counter() - start
+        own = operation()
+        return own if isinstance(own, float) else time.perf_counter() - start
 
 
 @contextmanager

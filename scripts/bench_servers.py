@@ -24,7 +24,7 @@ import _env
 from remote_shell import testing
 
 PROGRAM = os.path.join(_env.VENV, "bin", "remote-shell")  # what users type
-PACKAGES = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "sshd": "openssh-server"}
+PACKAGES = {"ssh": "openssh-client", "scp": "openssh-client", "ssh-keygen": "openssh-client", "sshd": "openssh-server"}
 START_TIME = 10.0  # seconds for an sshd to answer
 STEP_TIME = 30.0  # seconds for ssh-keygen, and for a first login
 PORT_TRIES = 5  # sshd can't choose a port itself, and a free one may be taken in between
@@ -48,6 +48,7 @@ PrintLastLog no
 PrintMotd no
 X11Forwarding no
 MaxStartups 100
+Subsystem sftp internal-sftp
 """
 SSH_OPTIONS = (
     *("BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes", "LogLevel=ERROR"),
@@ -96,6 +97,14 @@ class Sshd:
         files = ["-i", f"{self.folder}/user_key", "-o", f"UserKnownHostsFile={self.folder}/known_hosts"]
         where = ["-p", str(port or self.port), "-l", pwd.getpwuid(os.geteuid()).pw_name, "127.0.0.1"]
         return [self._programs["ssh"], "-F", "/dev/null", *options, *files, *where, *words]
+
+    def scp_argv(self, words: Sequence[str]) -> list[str]:
+        """The scp command line; in `words` a path behind ":" is over there."""
+        options = [word for option in SSH_OPTIONS for word in ("-o", option)]
+        files = ["-i", f"{self.folder}/user_key", "-o", f"UserKnownHostsFile={self.folder}/known_hosts"]
+        there = f"{pwd.getpwuid(os.geteuid()).pw_name}@127.0.0.1"
+        named = [there + word if word.startswith(":") else word for word in words]
+        return [self._programs["scp"], "-q", "-F", "/dev/null", *options, *files, "-P", str(self.port), *named]
 
     def _listens(self) -> bool:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -149,14 +158,14 @@ class Place:
         self._stack = contextlib.ExitStack()
         self._server: testing.RunningServer | None = None
         self._sshd: Sshd | None = None
-        self._proxies: dict[tuple[int, float], int] = {}
+        self._proxies: dict[tuple[int, float, float], int] = {}
         self.folder = ""
 
     def __enter__(self) -> Place:
         # neither client may be helped or held up by what this user has set up
         for name in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "REMOTE_SHELL_HOME"):
             os.environ.pop(name, None)
-        self.folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="remote-shell-bench-"))
+        self.folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rs-"))
         os.environ["REMOTE_SHELL_HOME"] = self.folder
         return self
 
@@ -185,12 +194,15 @@ class Place:
         """What ssh encrypted with, if it was used."""
         return self._sshd.cipher if self._sshd is not None else "not used"
 
-    def delayed(self, port: int, seconds: float) -> int:
-        """The port of a proxy before 127.0.0.1:`port` that holds every byte back for `seconds`, each way."""
-        key = (port, seconds)
+    def delayed(self, port: int, seconds: float, rate: float = 0.0) -> int:
+        """The port of a proxy before 127.0.0.1:`port` that holds every byte back for `seconds`, each way.
+
+        It carries `rate` bytes a second, or as many as come if that is 0.
+        """
+        key = (port, seconds, rate)
         if key not in self._proxies:
             script = os.path.join(_env.ROOT, "scripts", "bench_delay.py")
-            argv = [sys.executable, "-P", script, str(seconds), "127.0.0.1", str(port)]
+            argv = [sys.executable, "-P", script, str(seconds), "127.0.0.1", str(port), str(rate)]
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._stack.callback(end, process)
             assert process.stdout is not None
@@ -199,16 +211,28 @@ class Place:
 
     def argv(self, transport: str, words: Sequence[str], delay: float = 0.0) -> list[str]:
         """The command line that runs `words` through our client. `delay` is for "tls" only, seconds each way."""
+        return [PROGRAM, "run", *self._where(transport, delay), "--", *words]
+
+    def copy_argv(self, verb: str, transport: str, words: Sequence[str]) -> list[str]:
+        """The command line of our put or get."""
+        return [PROGRAM, verb, *self._where(transport, 0.0), *words]
+
+    def shell_argv(self, transport: str, delay: float = 0.0, rate: float = 0.0) -> list[str]:
+        """The command line of our interactive shell. `delay` and `rate` are for "tls" only, see `delayed`."""
+        return [PROGRAM, "shell", *self._where(transport, delay, rate)]
+
+    def _where(self, transport: str, delay: float, rate: float = 0.0) -> list[str]:
+        """Options and target."""
         server = self.server
         options = {f"--{name.replace('_', '-')}": value for name, value in server.options(transport).items()}
         target = server.targets[transport]
-        if delay:
-            target = f"tls:127.0.0.1:{self.delayed(int(target.rpartition(':')[2]), delay)}"
-        return [PROGRAM, "run", *(word for pair in options.items() for word in pair), target, "--", *words]
+        if delay or rate:
+            target = f"tls:127.0.0.1:{self.delayed(int(target.rpartition(':')[2]), delay, rate)}"
+        return [*(word for pair in options.items() for word in pair), target]
 
-    def ssh_argv(self, words: Sequence[str], delay: float = 0.0) -> list[str]:
+    def ssh_argv(self, words: Sequence[str], delay: float = 0.0, rate: float = 0.0) -> list[str]:
         """The same through ssh."""
-        return self.sshd.argv(words, self.delayed(self.sshd.port, delay) if delay else None)
+        return self.sshd.argv(words, self.delayed(self.sshd.port, delay, rate) if delay or rate else None)
 
 
 def find_ssh() -> dict[str, str]:

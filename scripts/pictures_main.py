@@ -1,17 +1,20 @@
 """`scripts/make-pictures` once everything is set up: the sessions, and a screen as SVG.
 
 A picture is the screen that pyte kept of a real session; what differs from run to run (times, process ids) stays as it came.
-Neighbours: tests/terminal has the terminal, tests/proxy cuts links.
+Neighbours: tests/terminal has the terminal, tests/proxy cuts links, pictures_lessons has the pictures of the lessons.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+
+import pictures_lessons
 
 from remote_shell import testing
 from tests.proxy import Proxy
@@ -126,19 +129,46 @@ def cut(terminal: Terminal, proxy: Proxy) -> None:
     terminal.wait_for("✓ ")
 
 
+def leave(terminal: Terminal, proxy: Proxy) -> None:
+    """In another window, which is closed in the middle of a command."""
+    prompt(terminal)
+    enter(terminal, "cd /usr/share", "/usr/share #")
+    terminal.type("for i in 1 2 3 4; do echo step $i; sleep 1.5; done\r")
+    terminal.wait_for("\nstep 1")
+    terminal.process.send_signal(signal.SIGHUP)
+    terminal.wait_end()
+
+
+def attach(terminal: Terminal, proxy: Proxy) -> None:
+    """What was left is offered."""
+    terminal.wait_for("ends that one:")
+    terminal.press("enter")
+    terminal.wait_for("step 4")
+    terminal.wait_for("✓ ")
+
+
+BEFORE = {"attach": leave}
 SESSIONS: dict[str, tuple[str, Callable[[Terminal, Proxy], None]]] = {
     "first": ("A first session: directory in the prompt, a mark after what failed or took long", first),
     "password": ("Programs that ask: a password is not shown, python3 gets every key", password),
     "cut": ("A cut of some seconds: the same session goes on", cut),
+    "attach": ("A shell whose window was closed is taken up again", attach),
 }
 
 
 def main(names: list[str]) -> int:
     PICTURES.mkdir(exist_ok=True)
-    for name in names or SESSIONS:
-        if name not in SESSIONS:
-            print(f"no session is called {name}; there are {', '.join(SESSIONS)}", file=sys.stderr)
+    known = [*SESSIONS, *pictures_lessons.PICTURES]
+    for name in names:
+        if name not in known:
+            print(f"no picture is called {name}; there are {', '.join(known)}", file=sys.stderr)
             return 2
+    names = names or known
+    for file in pictures_lessons.make([name for name in names if name in pictures_lessons.PICTURES], PICTURES):
+        print(f"docs/pictures/{file}")
+    for name in names:
+        if name not in SESSIONS:
+            continue
         title, play = SESSIONS[name]
         with tempfile.TemporaryDirectory() as home, testing.server(("unix:",)) as server:
             with Proxy(server.targets["unix"]) as proxy:
@@ -146,6 +176,9 @@ def main(names: list[str]) -> int:
                 hosts.write_text(f'[hosts.build-box]\ntarget = "{proxy.target}"\n', encoding="utf-8")
                 environment = {"REMOTE_SHELL_HOME": home, "NO_COLOR": None, "PYTHON_BASIC_REPL": "1"}
                 argv = [sys.executable, "-m", "remote_shell", "shell", "build-box"]
+                if name in BEFORE:
+                    with Terminal([*argv, "--on-lost", "keep"], environment=environment, columns=COLUMNS) as terminal:
+                        BEFORE[name](terminal, proxy)
                 with Terminal(argv, environment=environment, rows=ROWS, columns=COLUMNS) as terminal:
                     play(terminal, proxy)
                     (PICTURES / f"{name}.svg").write_text(svg(terminal, title), encoding="utf-8")

@@ -6,12 +6,14 @@ slices, or turn newcomers away. It knows no protocol. `with Proxy("unix:/run/s",
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
 import socket
 import struct
 import tempfile
+import termios
 import threading
 import time
 from collections import deque
@@ -22,6 +24,7 @@ from typing import Any
 
 UNDER_WAY_MAX = 16 * 1024 * 1024  # bytes held in one direction: more than any bandwidth times delay of a test
 READ_SIZE = 256 * 1024
+HEARD_MAX = 64 * 1024  # bytes of each direction that are kept to look at
 _IN, _OUT, _GONE = select.POLLIN, select.POLLOUT, select.POLLHUP | select.POLLERR
 
 
@@ -41,7 +44,8 @@ class _Way:
 class _Connection:
     """A client's connection and the one to the server."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, budget: int | None) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, budget: int | None, number: int) -> None:
+        self.number = number
         self.ways = (_Way(client, server), _Way(server, client))
         self.budget = budget  # bytes until the cut
         self.passed = [0, 0]
@@ -52,7 +56,7 @@ class Proxy:
 
     `latency` is in seconds each way; `piece` the most bytes passed at once; `cut_after(number)` gives the bytes (both ways
     together) after which connection `number` is cut, or None; `reset` cuts TCP by RST,
-    which takes what was not read yet along, and not by FIN.
+    which takes what was not read yet along, and not by FIN. `record` keeps what passed: see `recorded`.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Proxy:
         piece: int = 0,
         cut_after: Callable[[int], int | None] | None = None,
         reset: bool = False,
+        record: bool = False,
     ) -> None:
         self.latency = latency
         self.piece = piece
@@ -71,6 +76,12 @@ class Proxy:
         self.cuts = 0
         self.accepted = 0
         self.passed = [0, 0]  # bytes to the server, to the client
+        self.said = bytearray()  # the first of what the server was sent
+        self.heard = bytearray()  # and of what clients were
+        self.flights = 0  # times that the client began to speak, the server having had the last word
+        self.recorded: dict[tuple[int, int], bytearray] = {}  # (connection from 1, 0 to the server or 1) -> what passed
+        self._record = record
+        self._last_to_speak = 1
         self._kind, _, address = upstream.partition(":")
         self._family = socket.AF_UNIX if self._kind == "unix" else socket.AF_INET
         self._upstream: Any = (
@@ -106,6 +117,15 @@ class Proxy:
         """Cut every connection now; returns when it is done."""
         self._order(self._cut_all)
 
+    def cut_in(self, count: int) -> None:
+        """Cut those that there are now after `count` more bytes, both ways together."""
+
+        def set_budgets() -> None:
+            for connection in self._connections:
+                connection.budget = count
+
+        self._order(set_budgets)
+
     def stall(self, stalled: bool = True) -> None:
         """Pass nothing on, as a dead link that nobody told of; or go on."""
         self._order(lambda: setattr(self, "_stalled", stalled))
@@ -119,6 +139,19 @@ class Proxy:
                 self._cut_all()
 
         self._order(go)
+
+    def told(self, what: bytes, times: int = 1) -> bool:
+        """Whether the clients have read this so many times, from a server on a Unix socket: they know then what it says."""
+        if self.heard.count(what) < times:
+            return False
+        unread: list[int] = []
+
+        def look() -> None:
+            for connection in self._connections:
+                unread.extend(fcntl.ioctl(connection.ways[0].source, termios.TIOCOUTQ, bytes(4)))  # unix(7): SIOCOUTQ
+
+        self._order(look)
+        return not any(unread)
 
     @property
     def connections(self) -> int:
@@ -213,7 +246,7 @@ class Proxy:
             if self._family == socket.AF_INET:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         budget = self.cut_after(self.accepted) if self.cut_after is not None else None
-        self._connections.append(_Connection(client, server, budget))
+        self._connections.append(_Connection(client, server, budget, self.accepted))
 
     def _read(self, connection: _Connection, way: _Way) -> None:
         try:
@@ -224,6 +257,9 @@ class Proxy:
             self._drop(connection)
             return
         if data:
+            speaker = connection.ways.index(way)
+            self.flights += speaker < self._last_to_speak
+            self._last_to_speak = speaker
             way.size += len(data)
             way.chunks.append((time.monotonic() + self.latency, data))
         else:
@@ -241,11 +277,17 @@ class Proxy:
                 except BlockingIOError:
                     way.full = True
                     break
-                except OSError:
-                    self._drop(connection)
-                    return
+                except OSError:  # nobody reads this way any more; what was said last on the other one is still passed
+                    way.chunks.clear()
+                    way.size, way.ended, way.shut = 0, True, True
+                    break
                 way.size -= count
                 self.passed[number] += count
+                if self._record:
+                    self.recorded.setdefault((connection.number, number), bytearray()).extend(piece[:count])
+                heard = self.heard if number else self.said
+                if len(heard) < HEARD_MAX:
+                    heard += piece[:count]
                 if count == len(data):
                     way.chunks.popleft()
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ import bench_servers
 from bench_figures import FIGURES, QUICK, Scale
 from bench_rounds import BASELINE, Bound, Row, deadline, interleave, repeated, table
 from bench_servers import BenchError
+from bench_terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,6 +98,10 @@ def test_a_batch_calls_as_often_as_it_says() -> None:
     called: list[None] = []
     repeated(lambda: called.append(None), 7)()
     assert len(called) == 7
+
+
+def test_an_operation_may_time_itself() -> None:
+    assert interleave({BASELINE: lambda: 7.5}, 1, budget=60) == {BASELINE: (7.5,)}
 
 
 def test_what_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +253,7 @@ def test_without_ssh_a_user_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_ssh_root_gets_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    have = {"ssh", "ssh-keygen"}
+    have = {"ssh", "scp", "ssh-keygen"}
     asked: list[list[str]] = []
 
     def install(packages: list[str]) -> None:
@@ -257,15 +263,15 @@ def test_without_ssh_root_gets_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "which", lambda program, path: program if program in have else None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(_env, "apt_install", install)
-    assert set(bench_servers.find_ssh()) == {"ssh", "ssh-keygen", "sshd"} and asked == [["openssh-server"]]
+    assert set(bench_servers.find_ssh()) == {"ssh", "scp", "ssh-keygen", "sshd"} and asked == [["openssh-server"]]
 
 
 DELAY = 0.03
 
 
 @contextmanager
-def delayed(port: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    argv = [sys.executable, "-P", str(ROOT / "scripts" / "bench_delay.py"), str(DELAY), "127.0.0.1", str(port)]
+def delayed(port: int, *rate: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    argv = [sys.executable, "-P", str(ROOT / "scripts" / "bench_delay.py"), str(DELAY), "127.0.0.1", str(port), *rate]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -276,8 +282,8 @@ def delayed(port: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 @contextmanager
-def through_the_proxy() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener, delayed(listener.getsockname()[1]) as (_, port):
+def through_the_proxy(*rate: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener, delayed(listener.getsockname()[1], *rate) as (_, port):
         with socket.create_connection(("127.0.0.1", port), 5) as near:
             far, _ = listener.accept()
             with far:
@@ -310,6 +316,32 @@ def test_many_bytes_are_under_way_at_once() -> None:
             got += len(far.recv(1 << 18))
         # a window of 256 KiB would need 32 round trips
         assert taken < 16 * 2 * DELAY and time.monotonic() - start < 16 * 2 * DELAY
+
+
+def test_a_line_of_some_rate_carries_no_more_and_holds_little() -> None:
+    with through_the_proxy("1e6") as (near, far):
+        start, sent, got = time.monotonic(), 0, bytearray()
+        data = os.urandom(100_000)
+        far.sendall(data)
+        while len(got) < 100_000:
+            got += near.recv(1 << 16)
+        assert time.monotonic() - start >= 0.1 + DELAY
+        far.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += far.send(bytes(1 << 16))
+        assert sent < 8 << 20, "what nobody takes is not taken from the sender for ever"
+        assert bytes(got) == data
+
+
+def test_a_terminal_answers_where_its_cursor_is_and_sees_a_prompt() -> None:
+    script = "stty raw -echo; printf '\\033[6n'; head -c 7 >/dev/null; printf '\\033[1mready\\033[0m> \\r\\n'; head -c 1 >/dev/null"
+    with Terminal(["sh", "-c", script]) as terminal:
+        terminal.wait_for(bench_figures.THEIR_PROMPT)
+        terminal.leave(b"x")
+        assert terminal.process.returncode == 0
+    with Terminal(["true"]) as terminal, pytest.raises(EOFError, match="the program on the terminal ended"):
+        terminal.wait_for(bench_figures.THEIR_PROMPT)
 
 
 def test_the_end_of_one_direction_leaves_the_other_open() -> None:
@@ -409,7 +441,7 @@ def test_a_run_that_is_ended_leaves_nothing(tmp_path: Path, number: int) -> None
         process.send_signal(number)
         process.communicate(timeout=30)
         assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 15
     while left_behind(str(tmp_path)) or (number != signal.SIGKILL and os.listdir(tmp_path)):
         assert time.monotonic() < until, left_behind(str(tmp_path))
         time.sleep(0.01)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("_env.py", "run.py", "test.py")
 
@@ -43,7 +45,8 @@ case $3 in
     update) touch lists ;;
     install)
         [ -e lists ] || exit 100
-        for name in bash debootstrap git less ps script setpriv ss ssh sshd tmux vim.tiny; do echo > $name; chmod +x $name; done ;;
+        for name in ansible-playbook bash borg debootstrap fish git less ps rsync script setpriv sftp-server ss ssh sshd tmux \\
+            systemd-analyze tshark chromium vim.tiny zsh; do echo > $name; chmod +x $name; done ;;
 esac
 """
 
@@ -304,10 +307,21 @@ def test_the_program_takes_over(checkout: Checkout, script: str, words: list[str
     assert done.stdout.splitlines() == [str(where), *(f"[{word}]" for word in expected)]
 
 
+def test_what_tests_start_is_compiled_once_whatever_the_environment_says(checkout: Checkout) -> None:
+    checkout.run("test.py")
+    (checkout.top / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho ${PYTHONDONTWRITEBYTECODE-unset}\n")
+    assert checkout.run("test.py", PYTHONDONTWRITEBYTECODE="1").stdout == "unset\n"
+
+
+START = "import sys; from remote_shell.cli.main import main; sys.exit(main())"
+
+
 def test_the_console_script_starts_the_checkout(checkout: Checkout) -> None:
     checkout.run("_env.py", "run")
     done = run([str(checkout.top / ".venv" / "bin" / "remote-shell"), "keys", "two words"], checkout.environment())
-    assert done.stdout.splitlines()[1:] == ["[-P]", "[-m]", "[remote_shell]", "[keys]", "[two words]"]
+    assert done.stdout.splitlines()[1:] == ["[-P]", "[-c]", f"[{START}]", "[keys]", "[two words]"]
+    done = run([str(checkout.top / ".venv" / "bin" / "remote-shell-ssh"), "-p", "two words"], checkout.environment())
+    assert done.stdout.splitlines()[1:] == ["[-P]", "[-c]", f"[{START}]", "[ssh]", "[-p]", "[two words]"]
 
 
 def test_an_older_python_is_told_so(checkout: Checkout) -> None:
@@ -341,7 +355,9 @@ def test_all_names_the_programs_that_a_user_has_to_install(open_checkout: Checko
     command = as_user(open_checkout.command("test.py", "--all"))
     done = run(command, open_checkout.environment(PATH="/nonexistent"))
     assert done.returncode == 1
-    assert done.stderr.startswith("remote_shell: --all needs more programs; type: sudo apt-get install -y bash ")
+    assert done.stderr.startswith(
+        "remote_shell: --all needs more programs; type: sudo apt-get install -y ansible-core bash "
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs Debian packages; CI is root")
@@ -353,7 +369,7 @@ def test_all_installs_what_is_missing_and_runs_everything(checkout: Checkout) ->
     done = checkout.run("test.py", "--all", "-x", PATH=str(checkout.fakes))
     assert done.returncode == 7, done.stderr
     assert done.stdout.splitlines()[1:] == ["[-m]", "[pytest]", "[-x]"]
-    assert done.stderr.startswith("remote_shell: installing bash ")
+    assert done.stderr.startswith("remote_shell: installing ansible-core bash ")
     assert [line.split()[2] for line in (checkout.fakes / "apt-calls").read_text().splitlines()] == [
         "install",
         "update",

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import SLOW_TIMEOUT, holdings
+from tests.conftest import CI_TIMEOUT, SLOW_TIMEOUT, holdings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,19 +52,26 @@ def test_slow_with_its_own(request):
     assert request.node.get_closest_marker("timeout").args == (5,)
 
 def test_quick(request):
-    assert request.node.get_closest_marker("timeout") is None
+    marker = request.node.get_closest_marker("timeout")
+    assert marker is None if "CI" not in os.environ else marker.args == (CI_TIMEOUT,)
 """
 
 
 @pytest.mark.slow
-def test_each_fault_is_caught(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ci", [False, True])
+def test_each_fault_is_caught(tmp_path: Path, ci: bool) -> None:
     (tmp_path / "conftest.py").write_text(
         (ROOT / "tests" / "conftest.py").read_text().replace("SETTLE_TIME = 2.0", "SETTLE_TIME = 0.1")
     )
-    (tmp_path / "test_faulty.py").write_text(FAULTY.replace("SLOW_TIMEOUT", repr(SLOW_TIMEOUT)))
+    (tmp_path / "test_faulty.py").write_text(
+        FAULTY.replace("SLOW_TIMEOUT", repr(SLOW_TIMEOUT)).replace("CI_TIMEOUT", repr(CI_TIMEOUT))
+    )
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "test_faulty.py"]
-    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | ({"CI": "true"} if ci else {})
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
     outcome = {
         line.split()[1].partition("::")[2]: line.split()[0]
         for line in done.stdout.splitlines()
@@ -87,6 +95,28 @@ def test_holdings_show_a_child_until_it_is_reaped() -> None:
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert any(f"child {child.pid} " in text for text in holdings() - before)
     child.wait()
+    assert holdings() == before
+
+
+def test_holdings_show_a_child_of_another_thread_also_after_its_end() -> None:
+    before = holdings()
+    made: list[subprocess.Popen[bytes]] = []
+    stop = threading.Event()
+
+    def start() -> None:
+        made.append(subprocess.Popen(["sleep", "60"]))
+        stop.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    while not made:
+        time.sleep(0.001)
+    assert any(f"child {made[0].pid} " in text for text in holdings() - before)
+    stop.set()
+    thread.join()
+    assert any(f"child {made[0].pid} " in text for text in holdings() - before)
+    made[0].kill()
+    made[0].wait()
     assert holdings() == before
 
 

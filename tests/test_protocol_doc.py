@@ -186,6 +186,7 @@ def test_every_rejection() -> None:
 
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "remote_shell" / "server").rglob("*.py")]
     found = {code for source in sources for code in re.findall(r'reject\(\s*"(\w+)"', source)}
+    found |= {"id_running", "id_unknown", "id_not_kept", "no_such_subsystem"}
     found |= {"id_conflict", "id_burnt", "too_many_channels", "resources", "bad_message", "refused"}
     for kind in (errors.CommandNotFoundError, errors.CommandNotExecutableError, errors.WorkingDirectoryError):
         found.add(kind.code)

@@ -91,7 +91,8 @@ class Driver:
                 if type(event) is Failed or type(event) is Silent:
                     self._end(event.error if isinstance(event, Failed) else TimeoutError("the peer fell silent"))
                 continue
-            if not self._flush():
+            self._flush()
+            if not session.has_events:  # a queue got room
                 return
 
     def _end(self, error: Exception) -> None:
@@ -116,29 +117,27 @@ class Driver:
         if self._timer is None:
             self._arm()  # a peer that is not prompt owed an answer, for which no deadline was set
 
-    def _flush(self) -> bool:
-        """Write what goes now. True when there may be new events (a queue got room)."""
+    def _flush(self) -> None:
+        """Write what goes now."""
         if self._writing:
-            return False
+            return
         session, link = self._session, self._link
-        moved = False
         try:
-            while True:
+            more = True
+            while more:
                 buffers = session.data_to_send(link.unsent_max)
                 if not buffers:
-                    if not link.flush():
-                        self._wait_writable()
-                    return moved
+                    break
                 count = link.send(buffers)
                 if not count:
                     self._wait_writable()
-                    return moved
-                session.sent(count)
-                moved = True
+                    return
+                more = session.sent(count)
+            if not link.flush():
+                self._wait_writable()
         except OSError as error:
             self._hear_out()
             self._lose(error)
-            return False
         except BaseException:
             self._lose(ConnectionAbortedError("interrupted while writing"))  # nobody knows how much of it went
             raise

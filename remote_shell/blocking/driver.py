@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from remote_shell.blocking.interrupts import INTERRUPTS
+from remote_shell.blocking.spinning import Spin
 from remote_shell.errors import RemoteShellError, UsageError
 from remote_shell.limits import Limits
 from remote_shell.link import Link
@@ -89,6 +90,7 @@ class Driver:
         self._writing = False  # the link is full: wait until it is writable
         self._fd = -1
         self._looked_at = 0.0
+        self._spin = Spin(limits.spin_time)
         self._wake = _open_wake()
         self._poll = select.poll()
         self._poll.register(self._wake, _IN)
@@ -139,13 +141,18 @@ class Driver:
         return os.getpid() != self._pid
 
     def urgent(self, action: Callable[[], None]) -> None:
-        """Do `action` under the lock, now or as soon as who holds it lets go. Never waits: for signal handlers."""
+        """Do `action` under the lock, now or as soon as who holds it lets go. Never waits: for signal handlers and finalizers."""
         if self.forked:
             return
         self._urgent.append(action)
-        if self._lock.acquire(False):
-            self._unlock()
-        self._kick()  # the pump, or our own thread below this handler, looks again
+        INTERRUPTS.enter()  # or Ctrl-C would leave the lock taken
+        try:
+            if self._lock.acquire(False):
+                self._holder = threading.get_ident()
+                self._unlock()
+            self._kick()  # the pump, or our own thread below this handler, looks again
+        finally:
+            INTERRUPTS.leave()
 
     def _unlock(self) -> None:
         """Let go; what was queued by those who could not wait is done by whoever holds the lock last."""
@@ -157,6 +164,7 @@ class Driver:
             self._lock.release()
             if not self._urgent or not self._lock.acquire(False):
                 return
+            self._holder = threading.get_ident()
 
     def unlocked(self, work: Callable[[], T]) -> T:
         """Do something slow, or of the user's, with the lock free. Here, and only here, KeyboardInterrupt comes."""
@@ -215,6 +223,7 @@ class Driver:
         if link is not None and not self.forked:
             link.close()
         if self._wake >= 0:
+            self._kick()  # another thread may wait in the pump, which closing the descriptors does not end
             os.close(self._wake)
             self._wake = -1
 
@@ -234,7 +243,10 @@ class Driver:
                 if not count:
                     self._want_write()
                     break
-                session.sent(count)
+                if not session.sent(count):
+                    if not link.flush():
+                        self._want_write()
+                    break
             else:
                 self._want_write()
         except OSError as error:
@@ -309,15 +321,20 @@ class Driver:
 
     # --- waiting
 
-    def wait(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Move bytes until `ready()`, or until `deadline` (monotonic seconds): then False. A deadline in the past looks once."""
+    def wait(
+        self, ready: Callable[[], bool], deadline: float | None = None, soon: Callable[[], bool] | None = None
+    ) -> bool:
+        """Move bytes until `ready()`, or until `deadline` (monotonic seconds): then False. A deadline in the past looks once.
+
+        From `soon()` on, without it at once, the answer may come within microseconds: who waits looks for it without sleeping.
+        """
         while not ready():
             if self._damaged:
                 self._end_damage()
             elif not self._pumping:
                 self._pumping = True
                 try:
-                    return self._pump(ready, deadline)
+                    return self._pump(ready, deadline, soon)
                 finally:
                     self._pumping = False
                     self._hand_over()
@@ -340,24 +357,32 @@ class Driver:
         self._wait_on([self._wake], until)
         self._clear_wake()
 
-    def _pump(self, ready: Callable[[], bool], deadline: float | None) -> bool:
-        self._refresh(time.monotonic())
+    def _pump(self, ready: Callable[[], bool], deadline: float | None, soon: Callable[[], bool] | None) -> bool:
+        began = time.monotonic()
+        self._refresh(began)
+        until = self._spin.begin(began)  # the whole wait counts: on a busy machine it is long, which switches this off
+        near = soon is None
         while True:
+            near = near or (soon is not None and soon())
             if self._damaged:
                 self._end_damage()
             elif self.link is None:
                 self._recover(deadline)
             else:
-                self._turn(deadline)
+                self._turn(deadline, until if near else began)
             if self._waiters:
                 self._wake_waiters()
             if ready():
+                if near:
+                    self._spin.end(self._looked_at)
                 return True
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and (now := time.monotonic()) >= deadline:
+                if near and now - began > self._spin.time:  # a look without waiting says nothing
+                    self._spin.end(now)
                 return False
 
-    def _turn(self, deadline: float | None) -> None:
-        """Send, wait for something, handle it."""
+    def _turn(self, deadline: float | None, sleepless: float) -> None:
+        """Send, wait for something, handle it. Until `sleepless` the wait is without sleep, if one command alone is waited for."""
         self.flush()
         if self.link is None:
             return
@@ -375,7 +400,9 @@ class Driver:
             if mine:
                 INTERRUPTS.masked = False
                 INTERRUPTS.raise_pending()
-            found = self._poll.poll(timeout)
+            found = [] if timeout == 0 or self._waiters else self._spin_until(sleepless)
+            if not found:
+                found = self._poll.poll(timeout)
         except BaseException as error:
             self._outside = error
             raise
@@ -392,6 +419,15 @@ class Driver:
         if due is not None and now >= due and self.link is not None:
             self.session.handle_timeout(now)
             self._drain()
+
+    def _spin_until(self, moment: float) -> list[tuple[int, int]]:
+        """Look without sleeping: what there is, or nothing. The lock is free meanwhile."""
+        found: list[tuple[int, int]] = []
+        if self.session.open_channels > self._limits.spin_channels_max:
+            return found
+        while time.monotonic() < moment and not (found := self._poll.poll(0)):
+            os.sched_yield()
+        return found
 
     def _handle(self, descriptor: int, events: int) -> None:
         if descriptor == self._fd:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # what `signal` wraps: 0.2 us a call instead of 4, and nothing to import
 import threading
 from types import FrameType
+from typing import Any
 
 _DEFAULT = _signal.default_int_handler
 _SIGINT = 2  # signal(7), on every Linux
@@ -25,30 +26,39 @@ class _Interrupts:
         self.masked = False  # in the middle of a step; set by plain assignment, which no signal can split
         self.pending: BaseException | None = None
         self.replaced = False
-        self._outer: list[bool] = []  # of each call that we are in: a signal handler's may be inside another
+        # `masked` before each call that we are in, as (value, those before): a signal handler's call may be inside another. No list:
+        # Python looks for signals after every call of a function, `append` included.
+        self._outer: tuple[Any, ...] = ()
 
     def enter(self) -> None:
         """A call begins."""
         if threading.get_ident() != threading.main_thread().ident:
             return
-        self._outer.append(self.masked)
+        outer = self.masked
         self.masked = True
-        if not self.replaced and _signal.getsignal(_SIGINT) is _DEFAULT:
-            _signal.signal(_SIGINT, self._handle)
-            self.replaced = True
+        try:
+            if not self.replaced and _signal.getsignal(_SIGINT) is _DEFAULT:
+                _signal.signal(_SIGINT, self._handle)
+                self.replaced = True
+        except BaseException:  # Ctrl-C while Python's own handler was in place
+            self.masked = outer
+            raise
+        self._outer = outer, self._outer
 
     def leave(self) -> None:
         """A call ends. Raises KeyboardInterrupt if one was put off."""
         if threading.get_ident() != threading.main_thread().ident:
             return
-        outer = self._outer.pop()
+        outer, self._outer = self._outer
         if self._outer:
             self.masked = outer
             return
-        if self.replaced:
-            self.replaced = False
-            _signal.signal(_SIGINT, _DEFAULT)
-        self.masked = outer
+        try:
+            if self.replaced:
+                self.replaced = False
+                _signal.signal(_SIGINT, _DEFAULT)
+        finally:
+            self.masked = outer  # also when Ctrl-C comes right here, where Python's own handler raises it
         self.raise_pending()
 
     def raise_pending(self) -> None:

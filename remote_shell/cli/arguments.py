@@ -1,7 +1,7 @@
 """Parsers of the command line: argparse with our manners, and the options that several commands share.
 
-Builds the parser of the one command that was called and of no other. Never connects and reads no file. Neighbours: `main`
-calls it, `commands` fill it.
+Builds the parser of the one command that was called and of no other. Never connects and reads no file; --trace opens its own.
+Neighbours: `main` calls it, `commands` fill it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(USAGE)
 
+    def _parse_optional(self, arg_string: str) -> Any:
+        """`--trace` takes no next word, which is the target: its file comes behind "=" or not at all."""
+        given = "--trace=" if arg_string == "--trace" and arg_string in self._option_string_actions else arg_string
+        return super()._parse_optional(given)
+
 
 class Layout(argparse.RawDescriptionHelpFormatter):
     """Help texts in two columns of their own width, whatever the terminal's: they are laid out by hand to fit 80."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=27, width=80)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).replace("--trace FILE", "--trace[=FILE]")
 
 
 def make_parser(name: str) -> Parser:
@@ -43,13 +51,35 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--known-hosts", metavar="FILE", help="the servers that are known (else known_hosts of ours)")
     group.add_argument("--connect-timeout", metavar="S", type=seconds, help="give up after S seconds (else 10)")
     group.add_argument("--insecure-tcp", action="store_true", help="allow a target tcp:…, which is not encrypted")
+    add_trace(group)
     add_verbose(group)
 
 
-def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `connect` and `connect_async` take of them."""
+def add_job_arguments(parser: argparse.ArgumentParser, jobs: str | None = None) -> None:
+    """TARGET and JOB, or with `jobs` ("+") several; and how to connect."""
+    parser.add_argument("target", metavar="TARGET", help="the server that has it")
+    parser.add_argument("job", metavar="JOB", nargs=jobs, help="its id, as run --detach printed it, or how it begins")
+    add_client_options(parser)
+
+
+def client_options(arguments: argparse.Namespace, *, many: bool = False) -> dict[str, Any]:
+    """What `connect` and `connect_async` take of them. `many`: for several hosts. Raises UsageError and OSError for --trace's file."""
     names = ("identity", "secret_file", "fingerprint", "known_hosts", "connect_timeout", "insecure_tcp")
-    return {name: getattr(arguments, name) for name in names}
+    return {name: getattr(arguments, name) for name in names} | trace_option(arguments, many=many)
+
+
+def add_trace(parser: argparse._ActionsContainer) -> None:
+    """For whatever connects."""
+    parser.add_argument("--trace", metavar="FILE", help="print each frame that crosses, or keep them in FILE")
+
+
+def trace_option(arguments: argparse.Namespace, *, many: bool = False) -> dict[str, Any]:
+    """What `connect` takes of --trace: nothing without it. Opens its file. Raises UsageError, OSError."""
+    if arguments.trace is None:
+        return {}
+    from remote_shell.cli.tracing import opened
+
+    return {"trace": opened(arguments.trace, named=many)}
 
 
 def add_verbose(parser: argparse._ActionsContainer) -> None:

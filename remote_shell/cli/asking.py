@@ -8,6 +8,7 @@ Ctrl-C; that is why getpass is not used. Imports nothing heavy. Neighbour: clien
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 _TERMINAL = "/dev/tty"
@@ -23,6 +24,46 @@ def answers(left: int = -1) -> dict[str, Any]:
     except OSError:
         return {"ask": None, "confirm": None}
     return {"ask": lambda prompt: _ask(prompt, left), "confirm": lambda question: _confirm(question, left)}
+
+
+def read_line(prompt: str, left: int = -1) -> str:
+    """The line that is typed, with its end; empty on Ctrl-D. Raises EOFError as above, OSError without a terminal."""
+    terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        line = _question(terminal, prompt, left)
+        if not line:
+            os.write(terminal, b"\n")
+        return line
+    finally:
+        os.close(terminal)
+
+
+async def ask_line(prompt: str, left: int = -1, above: Callable[[], None] = lambda: None) -> str:
+    """`read_line` in a thread. After Ctrl-Z and `fg` the question is asked again, below what `above` shows."""
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCONT, _show_again, prompt, above)  # the terminal has forgotten what was typed
+    try:
+        return await asyncio.to_thread(read_line, prompt, left)
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
+
+
+def _show_again(prompt: str, above: Callable[[], None]) -> None:
+    try:
+        terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # hung up meanwhile, which reading tells
+        return
+    try:
+        if os.tcgetpgrp(terminal) == os.getpgrp():  # not after `bg`
+            above()
+            os.write(terminal, prompt.encode("utf-8", "replace"))
+    except OSError:
+        return
+    finally:
+        os.close(terminal)
 
 
 def _ask(prompt: str, left: int) -> str:

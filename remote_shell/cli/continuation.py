@@ -3,7 +3,10 @@
 A scan of bash's grammar as far as it spans lines: quotes, substitutions, here-documents, compound commands, operators at the
 end. It never judges: what it doesn't understand counts as whole, and bash on the other side says what is wrong. Asking bash
 over there would cost a round trip at each Enter; asking one here (`bash -n`) would need one here, of the same version.
-Imports nothing. Neighbour: `repl`.
+
+For zsh it goes by the same grammar, with what zsh has besides: `}` closes braces wherever a word may stand, parentheses are patterns,
+and what `if`, `for` and `while` hold may be one command without `then` or `do`. Where that leaves a doubt the line is whole: one that is
+sent too early can be typed again, one that never goes is in the way. Imports nothing. Neighbour: `repl`.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ _GO_ON = frozenset(("then", "else", "elif", "do", "!", "time", "coproc"))  # aft
 _WORD_END = " \t\n;&|<>()"
 _OPERATORS = ";&|"
 _BODY = "do"  # of a `for`, until its body begins: with `do`, or with a brace
+_SHORT = "?"  # for zsh, before what closes a command that may have a short form: not yet seen to be the long one
+_ZSH_OPENERS = {word: _SHORT + _OPENERS[word] for word in ("if", "while", "until")} | {"repeat": _BODY}
 _RESERVED = _GO_ON | _CLOSERS | frozenset(_OPENERS)
 
 
-def is_incomplete(text: str) -> bool:
-    """Whether bash, having read `text` and Enter, would wait for another line."""
-    scan = _Scan(text)
+def is_incomplete(text: str, shell: str = "bash") -> bool:
+    """Whether the shell ("bash", "zsh"), having read `text` and Enter, would wait for another line."""
+    scan = _Scan(text, zsh=shell == "zsh")
     try:
         scan.commands()
     except _Unfinished:
@@ -49,8 +54,10 @@ class _Broken(Exception):  # noqa: N818
 class _Scan:
     """One pass over a text. `at` is the position; every method moves it over what its name says."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, zsh: bool = False) -> None:
         self.text = text
+        self.zsh = zsh
+        self._openers = _OPENERS | _ZSH_OPENERS if zsh else _OPENERS
         self.at = 0
         self.goes_on = False  # an operator or `name()` stands last
         self._documents: list[
@@ -77,7 +84,7 @@ class _Scan:
             elif sign == "#":
                 self._comment()
             elif sign == ")" and not pattern:
-                if open_words or not closer:
+                if self._missing(open_words) or not closer:
                     raise _Broken
                 self.at += 1
                 self.goes_on = False
@@ -118,10 +125,24 @@ class _Scan:
                         start = pattern = True
                 elif was_start and word == "function":
                     start = self._function_name()
+                elif self.zsh and word == "}":
+                    start = self._close_brace(open_words)
                 elif was_start or (word == "esac" and open_words[-1:] == ["esac"]):
                     start = self._reserved(word, open_words)
-        if open_words or closer or self._documents:
+        if self._missing(open_words) or closer or self._documents:
             raise _Unfinished
+
+    def _missing(self, open_words: list[str]) -> bool:
+        """Whether what is open has to be closed; for zsh not where it may be a short form."""
+        return any(not (self.zsh and _may_be_short(word)) for word in open_words)
+
+    def _close_brace(self, open_words: list[str]) -> bool:
+        """`}` in zsh, behind whatever word; what a short form left open before it is closed with it."""
+        while open_words and _may_be_short(open_words[-1]):
+            open_words.pop()
+        if not open_words or open_words.pop() != "}":
+            raise _Broken
+        return True
 
     def _reserved(self, word: str, open_words: list[str]) -> bool:
         """`word` where a command may begin; whether a reserved word may come after it."""
@@ -133,8 +154,11 @@ class _Scan:
         elif word == "{" and open_words[-1:] == [_BODY]:
             open_words[-1] = "}"
             return True
-        elif word in _OPENERS:
-            open_words.append(_OPENERS[word])
+        elif word in self._openers:
+            open_words.append(self._openers[word])
+            if word == "repeat":
+                self._blanks()
+                self._word()
             return word != "[["
         elif word in _CLOSERS:
             if not open_words or open_words.pop() != word:
@@ -143,9 +167,11 @@ class _Scan:
         elif word == "do":
             if not open_words:
                 raise _Broken
-            if open_words[-1] == _BODY:
+            if open_words[-1] in (_BODY, _SHORT + "done"):
                 open_words[-1] = "done"
-        return word in _GO_ON
+        elif word == "then" and open_words[-1:] == [_SHORT + "fi"]:
+            open_words[-1] = "fi"
+        return word in _GO_ON or (self.zsh and word == "always")
 
     def _loop_head(self) -> bool:
         """What follows `for`: a name, or `((`, where `<<` is a shift."""
@@ -315,12 +341,29 @@ class _Scan:
         if not (start or in_test):
             self._blanks()
             if not named or self.text[self.at : self.at + 1] != ")":
+                if self.zsh:
+                    self._pattern()
+                    return False
                 raise _Broken
             self.at += 1
             self.goes_on = True  # name(): its body follows, perhaps on the next line
             return True
         self.commands(closer=")")
         return not in_test
+
+    def _pattern(self) -> None:
+        """Up to the parenthesis that closes the one before: in zsh a part of a word, `*(.)` or `(a|b)`."""
+        depth = 1
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign in "()":
+                depth += 1 if sign == "(" else -1
+                self.at += 1
+                if depth == 0:
+                    return
+            else:
+                self._piece()
+        raise _Broken
 
     def _operator(self) -> bool:
         """`;`, `&`, `|` and their doubles; whether it was one that ends a case's branch."""
@@ -365,6 +408,10 @@ class _Scan:
             self.at = len(self.text) if end < 0 else end + 1
             if found:
                 del self._documents[0]
+
+
+def _may_be_short(word: str) -> bool:
+    return word in (_BODY, "in") or word.startswith(_SHORT)
 
 
 def _is_name(text: str) -> bool:

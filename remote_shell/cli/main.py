@@ -8,46 +8,58 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from remote_shell import __version__
 from remote_shell.cli.exit_status import INTERRUPTED, USAGE, leave_by_signal, of_error
-from remote_shell.errors import RemoteShellError
+from remote_shell.errors import RemoteShellError, SystemFaultError
 
 # command -> (module below cli.commands, what it does); the order is that of the help text
 COMMANDS = {
     "try": ("try_", "server and client in one: a first look, nothing to set up"),
     "run": ("run", "one command there, its streams passed through byte for byte"),
+    "map": ("map", "one command on many hosts, equal output shown once"),
     "shell": ("shell", "work there: one live shell that keeps directory and variables"),
+    "put": ("put", "files and folders, from here to there"),
+    "get": ("get", "files and folders, from there to here"),
+    "jobs": ("jobs", "what `run --detach` started there, and how it ended"),
+    "logs": ("logs", "what a job wrote; -f: and goes on writing"),
+    "attach": ("attach", "be there while a job runs, and end as it ends"),
+    "wait": ("wait", "wait for a job's end, and end as it did"),
+    "signal": ("signal", "signal a job"),
+    "rm": ("rm", "forget a job and its log"),
+    "ssh": ("ssh", "as ssh: for rsync -e, git, sftp -S, scp -S, Borg, Ansible"),
+    "mux": ("mux", "a connection that calls of ssh share; they start it themselves"),
+    "trace": ("trace", "what a command's --trace=FILE kept, frame by frame"),
     "serve": ("serve", "the server: those whose keys you list may run commands here"),
     "keys": ("keys", "your public keys and fingerprints, to be copied to a server"),
+    "doctor": ("doctor", "what is wrong here, or on the way to a server, and what mends it"),
+    "pipe": ("pipe", "what ssh:HOST runs there: joins it to a server, started if absent"),
+    "demo": ("demo", "the classroom: what TCP does to messages, and framing's cure"),
+    "completion": ("completion", "a script that completes all this in bash, zsh or fish"),
 }
 
 HELP = f"""\
 usage: remote-shell COMMAND [options] … (remote-shell COMMAND --help says more)
+       remote-shell -h|--help|-V|--version
 
 Runs commands on other machines. A session outlives its connection: what runs
 goes on after a cut, and its output arrives whole.
 
 commands:
-{chr(10).join(f"  {name:<7}{summary}" for name, (_, summary) in COMMANDS.items())}
+{chr(10).join(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items())}
 
 A TARGET is HOST[:PORT] or tls:HOST:PORT (port 8822 unless told otherwise),
+ssh:[USER@]HOST (through ssh, nothing to set up but this program over there),
 unix:PATH, tcp:127.0.0.1:PORT (not encrypted), or a name from hosts.toml.
 
-options:
-  -h, --help     this text
-  -V, --version  the version
-
-exit status of run and try: the command's own; 128+N if signal N ended it;
-124 timed out; 125 our own failure; 126 can't be run; 127 not found;
-130 interrupted here. A command line that makes no sense is 2.
+exit status of run, try, wait, attach: the command's own; 128+N by signal N; 124
+timed out; 125 our failure; 126 can't be run; 127 not found; 130 Ctrl-C; 2 usage
 
 examples:
-  remote-shell try                                a shell, gone afterwards
   remote-shell serve --listen tls:0.0.0.0:8822    for ~/.ssh/authorized_keys
-  remote-shell run build-box -- make -j8          one command
-  remote-shell run -c 'du -sh * | sort -h' box    one line for the shell there
-  remote-shell shell box                          work there
+  remote-shell shell ssh:box                      work there, through ssh
+  remote-shell run --detach box ./nightly         goes on without us
 """
 
 
@@ -67,6 +79,11 @@ def main(argv: list[str] | None = None) -> int:
         return leave_by_signal("SIGPIPE")
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def ssh() -> int:
+    """The entry point of `remote-shell-ssh`: for programs that want the path of an ssh and no words behind it."""
+    return main(["ssh", *sys.argv[1:]])
 
 
 def complain(text: str) -> None:
@@ -96,18 +113,35 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
+    if name == "ssh":
+        from remote_shell.ssh.mux import hand_over
+
+        shared = hand_over(words)
+        if shared is not None:
+            return shared
+    if (
+        name == "pipe" and not words
+    ):  # argparse would be a third of its start, for which each connection through ssh waits
+        from remote_shell.cli.piping import pipe
+
+        return _guarded(pipe)
     import importlib
 
+    module = importlib.import_module(f"remote_shell.cli.commands.{COMMANDS[name][0]}")
+    if name in ("ssh", "mux"):  # their options are ssh's
+        ended: int = module.main(words)
+        return ended
     from remote_shell.cli.arguments import make_parser
 
-    module = importlib.import_module(f"remote_shell.cli.commands.{COMMANDS[name][0]}")
     parser = make_parser(name)
     module.add_arguments(parser)
     arguments = parser.parse_args(words)
-    verbose = getattr(arguments, "verbose", False)
+    return _guarded(lambda: module.run(arguments), verbose=getattr(arguments, "verbose", False))
+
+
+def _guarded(command: Callable[[], int], *, verbose: bool = False) -> int:
     try:
-        status: int = module.run(arguments)
-        return status
+        return command()
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:
@@ -123,7 +157,7 @@ def describe(error: BaseException) -> str:
     """What a person reads of `error`. Ours say it all; anything else is either the system's word or a bug of ours."""
     if isinstance(error, RemoteShellError):
         # FileNotFoundError's own text would begin with "[Errno 2]"
-        return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        return (error.detail if isinstance(error, SystemFaultError) else str(error)) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror}"

@@ -32,6 +32,7 @@ class Notices:
         *,
         status: Callable[[str], None] = lambda text: None,
         details: Callable[[Callable[[str], None]], None] = lambda tell: tell("nothing is lost"),
+        keeps: bool = False,
     ) -> None:
         self._name = name
         self._say = say
@@ -39,12 +40,13 @@ class Notices:
         self._clock = clock
         self._status = status
         self._details = details
+        self._keeps = keeps  # the server keeps the shell beyond the session
         self._lost_at: float | None = None
+        self._silent_since: float | None = None  # "no answer" is shown or told
         self._next = 0.0
         self._until = 0.0
         self._told = False  # a line
         self._shown = False  # a status
-        self._silent = False  # "no answer" is shown or told
         self._silence_told = False
 
     @property
@@ -52,10 +54,20 @@ class Notices:
         """There is no connection now."""
         return self._lost_at is not None
 
+    def brief(self) -> str:
+        """What is wrong, for a line that is drawn again and again: as of now, and "" for nothing or what just began."""
+        now, since = self._clock(), self._since
+        if since is None or now - since < STATUS:
+            return ""
+        if self._lost_at is None:
+            return f"no answer for {_span(now - since)}"
+        kept = "your shell is kept" if self._keeps else f"session kept {self._kept(now)}"
+        return f"no contact for {_span(now - since)}, {self._next_try(now)}, {kept}"
+
     @property
-    def told(self) -> bool:
-        """There is none, and the person was told."""
-        return self.away and self._told
+    def is_brief(self) -> bool:
+        """There is none, but for so short a time that nobody need know."""
+        return self._lost_at is not None and self._clock() - self._lost_at < STATUS
 
     def on_state(self, state: State) -> None:
         """The connection's state changed."""
@@ -66,27 +78,28 @@ class Notices:
                 self._later(max(0.0, STATUS - state.after), self._show)
             self._next, self._until = now + state.next_try, now + state.gives_up
             return
-        told, self._told, self._lost_at = self._told or self._silence_told, False, None
+        told, self._told = self._told or self._silence_told, False
+        after = now - self._silent_since if self._silent_since is not None else state.after
+        self._lost_at = None
         self._later(0.0, None)
         self._hide()
-        self._silent = self._silence_told = False
+        self._silent_since, self._silence_told = None, False
         if state.name == "resumed" and told:
-            self._details(
-                lambda text: self._say(f"{self._name}: same session resumed after {_span(state.after)}; {text}")
-            )
+            self._details(lambda text: self._say(f"{self._name}: same session resumed after {_span(after)}; {text}"))
         elif state.name == "new_session":
-            self._say(f"{self._name} is back with a new session: the one before is gone, and what was in it is lost")
+            lost = "" if self._keeps else ", and what was in it is lost"
+            self._say(f"{self._name} is back with a new session: the one before is gone{lost}")
 
     def silence(self, seconds: float) -> None:
         """Something was asked, and nothing came for so long over a connection that stands; below `STATUS` it has come."""
         if seconds < STATUS or self.away:
-            if self._silent and not self.away:
+            if self._silent_since is not None and not self.away:
                 self._hide()
                 if self._silence_told:
                     self._say(f"{self._name} answers again")
-                self._silent = self._silence_told = False
+                self._silent_since, self._silence_told = None, False
             return
-        self._silent = True
+        self._silent_since = self._clock() - seconds
         self._show_status(f"no answer from {self._name} for {_span(seconds)}")
         if seconds >= WORDS and not self._silence_told:
             self._silence_told = True
@@ -98,24 +111,34 @@ class Notices:
         """Say it now, since the person does something about it."""
         self._tell()
 
+    @property
+    def _since(self) -> float | None:
+        """Since when nothing came: a silence that becomes a loss goes on."""
+        return self._silent_since if self._silent_since is not None else self._lost_at
+
     def _show(self) -> None:
-        if self._lost_at is None:
+        if self._lost_at is None or self._since is None:
             return
-        self._show_status(f"no contact with {self._name} for {_span(self._clock() - self._lost_at)}")
+        self._show_status(f"no contact with {self._name} for {_span(self._clock() - self._since)}")
         if not self._told:
             self._later(max(0.0, self._lost_at + WORDS - self._clock()), self._tell)
 
     def _tell(self) -> None:
-        if self._lost_at is None or self._told:
+        if self._since is None or self._lost_at is None or self._told:
             return
         self._told = True
         now = self._clock()
-        next_try = max(0.0, self._next - now)
         self._say(
-            f"no contact with {self._name} for {_span(now - self._lost_at)}: "
-            f"{f'next try in {next_try:.0f} s' if next_try >= 1 else 'trying again'}, "
-            f"the server keeps the session for {max(0.0, self._until - now):.0f} s more"
+            f"no contact with {self._name} for {_span(now - self._since)}: "
+            f"{self._next_try(now)}, the server keeps {'your shell' if self._keeps else f'the session for {self._kept(now)}'}"
         )
+
+    def _next_try(self, now: float) -> str:
+        left = max(0.0, self._next - now)
+        return f"next try in {left:.0f} s" if left >= 1 else "trying again"
+
+    def _kept(self, now: float) -> str:
+        return f"{max(0.0, self._until - now):.0f} s more"
 
     def _show_status(self, text: str) -> None:
         self._shown = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
 import shutil
 import signal
 import time
@@ -19,10 +20,12 @@ from remote_shell.cli import exit_status, own_texts
 from remote_shell.cli.background import Background
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import state_path
+from remote_shell.cli.own_info import facts
 from remote_shell.cli.ran import Commands, Ran
-from remote_shell.cli.screen import Screen, duration_text, printable
+from remote_shell.cli.screen import Screen, printable
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.outcome import signal_number
+from remote_shell.config.shell import OnLost
 from remote_shell.errors import RemoteShellError
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.restore import Leaver
@@ -41,10 +44,17 @@ class Around(NamedTuple):
     prefix: str
     directory: Callable[[], str]
     connected: Callable[[], float]  # since when, monotonic
+    began: Callable[[], float]  # the session, monotonic
+    pid: Callable[[], int | None]  # the shell's
+    on_lost: OnLost = "kill"
 
 
 class WrongError(Exception):
     """It can't be done as it was typed."""
+
+
+class FaultError(Exception):
+    """It was understood, and could not be done."""
 
 
 class OwnCommands:
@@ -71,13 +81,15 @@ class OwnCommands:
             "wait": self._wait,
             "kill": self._kill,
             "info": self._info,
+            "put": self._put,
+            "get": self._get,
             "reconnect": self._reconnect,
         }
 
     @property
     def names(self) -> list[str]:
-        """Of all of them; "quit" is carried out by the REPL."""
-        return [*(name for name in self._table if name != "?"), "quit"]
+        """Of all of them; "detach" and "quit" are carried out by the REPL."""
+        return [*(name for name in self._table if name != "?"), "detach", "quit"]
 
     async def perform(self, name: str, rest: str) -> int | None:
         """Carry out one; its exit status, or None if it has none to say."""
@@ -93,6 +105,8 @@ class OwnCommands:
             return None if self._task.cancelled() else self._task.result()
         except WrongError as error:
             return self._failed(error, exit_status.USAGE)
+        except FaultError as error:
+            return self._failed(error, 1)
         except RemoteShellError as error:
             return self._failed(error, exit_status.of_error(error))
         except asyncio.CancelledError:
@@ -139,7 +153,7 @@ class OwnCommands:
         ran = self._commands.last
         if rest or ran is None:
             raise WrongError(f"{self._prefix}last takes nothing" if rest else "nothing ran yet")
-        self._screen.lines(own_texts.in_full(self._screen, ran, self._around.editor.home))
+        self._screen.lines(own_texts.in_full(self._screen, ran, self._around.editor.home, self._prefix))
 
     async def _out(self, rest: str) -> None:
         self._print_kept(self._the(rest, self._commands.last))
@@ -171,22 +185,19 @@ class OwnCommands:
         until = time.monotonic() + _MEASURE_TIME
         while session.measuring and time.monotonic() < until:  # noqa: ASYNC110  # once, for a person
             await asyncio.sleep(0.01)
-        welcome, target, server = host.welcome, host.target, host.server
-        resumed = host.conversation.reconnects
-        since = duration_text(time.monotonic() - self._around.connected())
-        told = [
-            ("host", f"{welcome.host}, as {welcome.account}"),
-            ("target", str(target)),
-            ("way", {"tls": "TLS 1.3", "unix": "Unix socket", "tcp": "plain TCP, NOT encrypted"}[target.kind]),
-            *([("key", host.fingerprint)] if host.fingerprint else []),
-            ("server", f"{server.software}, protocol {server.version}"),
-            ("you are", welcome.principal),
-            ("trip", f"{session.round_trip * 1000:.1f} ms" if session.round_trip is not None else "no answer"),
-            ("connected", f"for {since}" + (f"; the session was resumed {_times(resumed)}" if resumed else "")),
-            ("grace", f"{welcome.grace_ms / 1000:g} s without a connection"),
-            ("history", _history_path()),
-        ]
-        self._screen.lines([f"{name:<10} {printable(text)}" for name, text in told])
+        around = self._around
+        self._screen.lines(
+            facts(
+                host,
+                around.editor.plate,
+                began=around.began(),
+                connected=around.connected(),
+                pid=around.pid(),
+                directory=around.directory(),
+                on_lost=around.on_lost,
+                history=_history_path(),
+            )
+        )
 
     # --- in the background
 
@@ -254,6 +265,42 @@ class OwnCommands:
             raise WrongError(f"[{ran.number}] has ended")
         self.background.send_signal(ran, _signal(words[1] if len(words) > 1 else "TERM"))
 
+    async def _put(self, rest: str) -> int | None:
+        return await self._copy("put", rest)
+
+    async def _get(self, rest: str) -> int | None:
+        return await self._copy("get", rest)
+
+    async def _copy(self, verb: str, rest: str) -> int | None:
+        """`[-r] SOURCE… TO`: here from our own directory, there from the shell's."""
+        from remote_shell.cli import copying
+
+        recursive, sources, to = copying.words_of(rest, self._prefix + verb)
+        watch = copying.Watch(self._screen.note)
+        host, base, began = self._around.host, self._around.directory(), time.monotonic()
+        try:
+            if verb == "put":
+                here = [os.path.expanduser(path) for path in sources]
+                done = await host.put(here, copying.there(to, base), **watch.arguments(recursive))
+            else:
+                wanted = [copying.there(path, base) for path in sources]
+                done = await host.get(wanted, os.path.expanduser(to), **watch.arguments(recursive))
+        except asyncio.CancelledError:
+            watch.close()
+            self._part(watch.interrupted())
+            raise
+        except OSError as error:
+            if isinstance(error, RemoteShellError):
+                raise
+            raise FaultError(copying.fault_text(error)) from None
+        finally:
+            watch.close()
+        told = copying.summary(done, time.monotonic() - began)
+        if done.faults:
+            raise FaultError(told)
+        self._screen.note(told)
+        return None
+
     async def _reconnect(self, rest: str) -> None:
         try:
             await self._around.host.reconnect()
@@ -312,10 +359,6 @@ def _signal(word: str) -> int:
     if number not in signal.valid_signals():
         raise WrongError(f"{printable(word)} is no signal")
     return number
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _history_path() -> str:

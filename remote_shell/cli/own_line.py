@@ -6,7 +6,8 @@ Neighbours: `repl` asks, `own_commands` carries out what is ours.
 
 from __future__ import annotations
 
-PREFIX = ":"
+from remote_shell.config.shell import PREFIX as PREFIX
+from remote_shell.config.shell import is_prefix
 
 
 def is_own(line: str, prefix: str = PREFIX) -> bool:
@@ -31,7 +32,7 @@ def for_shell(line: str, prefix: str = PREFIX) -> str:
 
 def sign(text: str) -> str:
     """A prefix from the command line. Raises ValueError."""
-    if len(text) != 1 or not text.isascii() or not text.isprintable() or text.isalnum() or text in " ?":
+    if not is_prefix(text):
         raise ValueError(text)
     return text
 

@@ -19,6 +19,7 @@ from remote_shell.cli import exit_status
 from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
+from remote_shell.cli.waking import woken_by_signals
 from remote_shell.client.blocking import Host, connect
 from remote_shell.client.remote import RemoteProcess
 from remote_shell.client.results import TimeoutExpired
@@ -51,6 +52,7 @@ class Errand:
         self.line = line
         self.timeout = timeout
         self.no_stdin = no_stdin
+        self.command_id = command_id
         # The server ends it in time and tells; our own clock only stands in for a server that can't be reached.
         self.patience = None if timeout is None else timeout + DEFAULT_LIMITS.kill_grace + _SLACK
         self._more: dict[str, Any] = {
@@ -130,12 +132,16 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
     """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError."""
     notices = Notices(target, complain, timer)
     on_state = notices.on_state if os.isatty(2) else None
-    with connect(target, on_state=on_state, **answers(), **options) as host, Signals() as signals:
+    with (
+        connect(target, on_state=on_state, **answers(), **options) as host,
+        woken_by_signals(host),
+        Signals() as signals,
+    ):
         try:
             process = errand.start(host, captured=False)
             signals.pass_to(process)
             with ended_on_error(process):
-                process.communicate(timeout=errand.patience)
+                to_the_end(process, errand)
         except EndedHereError:
             unsure = left_unsure(host, target)
             if unsure is not None:
@@ -143,13 +149,38 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
                 return exit_status.INTERRUPTED
             return exit_status.of_signal("SIGKILL")
         except TimeoutExpired:
-            complain(
-                f"timed out after {errand.timeout:g} s, and {target} can't be asked; it ends the command by itself"
-            )
+            complain(out_of_time(host, process, errand)[1])
             return exit_status.TIMED_OUT
         if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
         return status_of(process)
+
+
+def to_the_end(process: RemoteProcess, errand: Errand, **more: Any) -> tuple[Any, Any]:
+    """As `communicate`. Raises TimeoutExpired by our own clock: the server is silent, or what the command left holds its output."""
+    if errand.timeout is None or errand.patience is None:
+        found: tuple[Any, Any] = process.communicate(**more)
+        return found
+    try:
+        return process.communicate(timeout=errand.timeout, **more)
+    except TimeoutExpired:
+        if process.ends_later:
+            raise
+    return process.communicate(timeout=errand.patience - errand.timeout, **more)
+
+
+def out_of_time(host: Host, process: RemoteProcess, errand: Errand) -> tuple[str, str]:
+    """After a timeout by our own clock: a code and a text. Raises ConnectionLostError where it may have ended in time."""
+    assert errand.timeout is not None, "only a timeout ends so"
+    if process.ends_later:
+        how = "processes that the command left held its output, and are ended"
+        return "output_held", f"timed out after {errand.timeout:g} s: {how}"
+    if not host.in_contact:
+        raise process.out_of_contact(errand.timeout)
+    return (
+        "no_answer",
+        f"timed out after {errand.timeout:g} s, and {host.name} can't be asked; it ends the command by itself",
+    )
 
 
 def left_unsure(host: Host, target: str) -> str | None:

@@ -1,7 +1,8 @@
 """A person's terminal joined to a program's over there: every byte passes, as with ssh -t.
 
 Modes that the program leaves on are undone at the end, however it comes. Keys typed while there is no contact are dropped: the program
-would get them blindly, minutes later. Never waits for the terminal while it reads the connection, nor the other way round. Neighbours:
+would get them blindly, minutes later; but those of the first moment, in which nobody can know, wait for it. Never waits for the
+terminal while it reads the connection, nor the other way round. Neighbours:
 `keys` finds escapes, `outlet` writes, `terminal` knows modes, `commands.run` and `commands.shell` start it.
 """
 
@@ -13,15 +14,16 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from remote_shell.cli import exit_status
+from remote_shell.cli import exit_status, loop
 from remote_shell.cli.asking import answers
-from remote_shell.cli.keys import HELP, Escape, Keys
+from remote_shell.cli.keys import ESCAPE, HELP, Escape, Keys, help_for
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.outlet import Outlet
 from remote_shell.client.async_ import AsyncHost, connect_async
 from remote_shell.client.async_process import AsyncProcess
 from remote_shell.client.retry import State
+from remote_shell.config.targets import Target
 from remote_shell.errors import ConnectionLostError
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.raw import RawTerminal, window_size
@@ -30,25 +32,40 @@ from remote_shell.terminal.restore import Leaver
 Start = Callable[[AsyncHost], Awaitable[AsyncProcess]]
 
 _READ = 64 * 1024
+_HELD_MAX = 4096  # bytes of keys that wait for the connection
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _LEFT = 255  # as ssh has it after ~.
 
 
-def perform_on_terminal(target: str, options: dict[str, Any], start: Start) -> int:
-    """Connect, start, join the two terminals; returns the exit status. Raises what the client raises."""
+def perform_on_terminal(
+    target: str | Target,
+    options: dict[str, Any],
+    start: Start,
+    *,
+    escape: int | None = ESCAPE,
+    signalled: Callable[[str], int] = exit_status.of_signal,
+) -> int:
+    """Connect, start, join the two terminals; returns the exit status. Raises what the client raises.
+
+    `escape` is the key that begins one, `signalled` makes a status of the signal that ended the program.
+    """
+    if "trace" in options:
+        from remote_shell.cli.tracing import keep_off_screen
+
+        keep_off_screen(options)
     gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
-        return asyncio.run(_perform(target, options, start, gone))
+        terminals = RawTerminals(str(target), escape, signalled)
+        return loop.run(_perform(terminals, target, options, start, gone))
     except LeftError as left:
         return _LEFT if left.signal is None else exit_status.leave_by_signal(left.signal)
     finally:
         os.close(gone)
 
 
-async def _perform(target: str, options: dict[str, Any], start: Start, gone: int) -> int:
-    joined = RawTerminals(target)
+async def _perform(joined: RawTerminals, target: str | Target, options: dict[str, Any], start: Start, gone: int) -> int:
     try:
-        host = await connect_async(target, on_state=joined.on_state, **answers(gone), **options)
+        host = await connect_async(target, on_state=joined.on_state, **(answers(gone) | options))
     except BaseException:
         os.eventfd_write(gone, 1)
         raise
@@ -75,10 +92,15 @@ class LeftError(Exception):
 class RawTerminals:
     """Our terminal, and one program's. Made before the connection, which tells it of its states."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, escape: int | None = ESCAPE, signalled: Callable[[str], int] = exit_status.of_signal
+    ) -> None:
         self._name = name
-        self._keys = Keys()
-        self._notices = Notices(name, self._say, self._later)
+        self._help = HELP if escape is None else help_for(escape)
+        self._signalled = signalled
+        self._keys = Keys(escape)
+        self._notices = Notices(name, self._say, self._later, status=self._on_status)
+        self._held = b""  # keys that wait for the connection
         self._timer: asyncio.TimerHandle | None = None
         self._tracker = ModeTracker()
         self._shown = os.isatty(1)  # else the output goes to a file or a pipe, and nothing of ours belongs there
@@ -94,6 +116,9 @@ class RawTerminals:
     def on_state(self, state: State) -> None:
         """For the client: the connection's state changed."""
         self._notices.on_state(state)
+        if self._held and not self._notices.away:
+            held, self._held = self._held, b""
+            self._send(held)
         if self._banner and not self._notices.away:
             self._repaint()
 
@@ -139,7 +164,7 @@ class RawTerminals:
         assert end is not None, "it ended"
         if end.timed_out:
             return exit_status.TIMED_OUT
-        return exit_status.of_signal(end.signal) if end.signal is not None else end.status or 0
+        return self._signalled(end.signal) if end.signal is not None else end.status or 0
 
     # --- from here to there
 
@@ -167,19 +192,37 @@ class RawTerminals:
             self._leave(None)  # the terminal is gone
             return
         passed, escapes = self._keys.feed(data)
-        if passed and self._notices.away:
-            self._notices.tell_now()
-            self._ring()  # not sent: see above
-        elif passed:
-            try:
-                process.stdin.write(passed)
-            except (BrokenPipeError, ConnectionLostError):  # it ended, and its last output is on its way
-                return
-            if process.stdin.is_full():
-                asyncio.get_running_loop().remove_reader(0)
-                self._full = asyncio.create_task(self._wait_for_room(process))
+        if passed and self._notices.is_brief and len(self._held) + len(passed) <= _HELD_MAX:
+            self._held += passed
+        elif passed and self._notices.away:
+            self._not_sent()
+        elif passed and not self._send(passed):
+            return
         for escape in escapes:
             self._escape(escape)
+
+    def _send(self, keys: bytes) -> bool:
+        """False: it has ended, and its last output is on its way."""
+        process = self._process
+        assert process is not None and process.stdin is not None, "a pipe"
+        try:
+            process.stdin.write(keys)
+        except (BrokenPipeError, ConnectionLostError):
+            return False
+        if process.stdin.is_full() and self._full is None:
+            asyncio.get_running_loop().remove_reader(0)
+            self._full = asyncio.create_task(self._wait_for_room(process))
+        return True
+
+    def _on_status(self, text: str) -> None:
+        if text and self._held:
+            self._held = b""
+            self._not_sent()
+
+    def _not_sent(self) -> None:
+        """Keys are dropped, see above, and that is told."""
+        self._notices.tell_now()
+        self._ring()
 
     async def _wait_for_room(self, process: AsyncProcess) -> None:
         assert process.stdin is not None, "a pipe"
@@ -194,7 +237,7 @@ class RawTerminals:
         if escape == "leave":
             self._leave(None)
         elif escape == "help":
-            self._say(HELP)
+            self._say(self._help)
         else:
             self._suspend()
 

@@ -9,10 +9,11 @@ the connection is made before. Neighbour: `history` has the tables and the quest
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable
 from typing import Any
+
+from remote_shell.config.database import make_private
 
 BUSY_TIME = 0.1  # seconds that one call waits for another process's lock
 QUERY_TIME = 0.2  # seconds after which a question is answered with what was found until then
@@ -109,7 +110,7 @@ class Store:
             return self._database
         try:
             if self._path is not None:
-                _prepare(self._path)
+                make_private(self._path)
             self._database = self._connect(self._path or ":memory:")
         except OSError as error:
             self._in_memory(error.strerror or str(error))
@@ -180,19 +181,6 @@ class Store:
     def _say(self, reason: str) -> None:
         if not self._problem:
             self._problem = f"history: {self._path}: {reason}"
-
-
-def _prepare(path: str) -> None:
-    """Make the file, mode 0600, before SQLite makes it with another; it gives its helpers the same. Raises OSError."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    except FileExistsError:
-        # Not by a descriptor: to close one would take away the locks that another connection of this process holds (fcntl(2)).
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file") from None
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            os.chmod(path, 0o600)
 
 
 def _set_aside(path: str) -> None:

@@ -26,6 +26,8 @@ _RAN_MAX = 200  # lines that were run before the first Tab
 STYLE = {
     "completion-menu.completion": "noinherit",  # for terminals without colour too: what is chosen stands in the line besides
     "completion-menu.completion.current": "noinherit reverse",
+    "completion-menu.meta.completion": "noinherit dim",
+    "completion-menu.meta.completion.current": "noinherit reverse",
     "scrollbar.background": "noinherit",
     "scrollbar.button": "noinherit reverse",
     "notice": "noinherit dim",

@@ -10,19 +10,24 @@ in which it was connected. Neighbours: `conversation`, `opening`, `redirect` and
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from remote_shell.aio.driver import Driver
-from remote_shell.client import faults, opening
+from remote_shell.client import async_forward, async_jobs, faults, opening
+from remote_shell.client import forward as tunnels
 from remote_shell.client.async_dialing import log_in
+from remote_shell.client.async_jobs import AsyncJob, AsyncRequests
 from remote_shell.client.async_process import AsyncProcess, AsyncRemote
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.login import LoggedIn, Login
+from remote_shell.client.jobs import JobInfo, detach_message
+from remote_shell.client.login import Credentials, LoggedIn, Login
 from remote_shell.client.outcome import TextMode, completed, expired, failed
-from remote_shell.client.plan import Ask, Confirm, Path, Plan
+from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
+from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
 from remote_shell.client.redirect import DEVNULL, PIPE, check_run, is_captured, resolve
 from remote_shell.client.results import CompletedProcess
@@ -32,8 +37,9 @@ from remote_shell.config.targets import Target
 from remote_shell.errors import ConnectError, LocalProtocolError, RemoteShellError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import Link
+from remote_shell.transfer.progress import LocalPath, LocalPaths, OnFault, OnProgress, Transferred
 from remote_shell.wire.events import Answered, Disconnected, Event
-from remote_shell.wire.messages import Hello, Open, Report, Welcome
+from remote_shell.wire.messages import Accepted, Hello, LeftShell, Open, Report, Welcome
 
 _SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends a timed-out command
 
@@ -57,6 +63,9 @@ class connect_async:  # noqa: N801  # called and awaited like a function
         ask: Ask | None = None,
         confirm: Confirm | None = None,
         on_state: Callable[[State], None] | None = None,
+        on_lost: OnLost = "kill",
+        grace: float | None = None,
+        trace: Trace | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._plan = Plan(
@@ -69,6 +78,9 @@ class connect_async:  # noqa: N801  # called and awaited like a function
             insecure_tcp=insecure_tcp,
             ask=ask,
             confirm=confirm,
+            on_lost=on_lost,
+            grace=grace,
+            trace=trace,
             limits=limits,
         )
         self._on_state = on_state
@@ -96,12 +108,15 @@ class connect_async:  # noqa: N801  # called and awaited like a function
 class AsyncHost:
     """One session with a server. All its methods are for the loop that connected it."""
 
-    def __init__(self, plan: Plan, on_state: Callable[[State], None] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, on_state: Callable[[State], None] | None = None, credentials: Credentials | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.conversation = Conversation(plan.name, plan.limits)
+        self.conversation.keeps = plan.on_lost == "keep"
         self._plan = plan
         self._limits = plan.limits
-        self._login = Login(plan)
+        self._login = Login(plan, credentials)
         self._on_state = on_state
         self._offer = opening.offered_environment()
         self._driver: Driver | None = None
@@ -109,6 +124,8 @@ class AsyncHost:
         self._recovery: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []  # for a connection, or for the news that there will be none
         self._closed = False
+        self._forwards: list[async_forward.AsyncForward] = []
+        self._pid = os.getpid()
         self._answered: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -165,6 +182,7 @@ class AsyncHost:
     async def run(
         self,
         args: opening.Args,
+        bufsize: int = -1,
         *,
         stdin: Any = None,
         input: Any = None,
@@ -182,13 +200,19 @@ class AsyncHost:
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
         pty: opening.Pty | bool | None = None,
+        most: int | None = None,
+        **others: Unpack[PopenArguments],
     ) -> CompletedProcess:
         """Run a command to its end; arguments, result and errors as for `Host.run`. Cancelling ends its whole tree."""
+        check_arguments("run", bufsize, others)
         terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
-        mode = TextMode(text, encoding, errors)
-        given = mode.encoded(input) if input is not None else memoryview(b"") if stdin == PIPE else None
-        redirect = resolve(DEVNULL if given is not None else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
+        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        sends = input is not None or stdin == PIPE
+        redirect = resolve(DEVNULL if sends else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
+        if sends or redirect.piped:
+            mode.check()
+        given = None if not sends else mode.encoded(input) if input is not None else memoryview(b"")
         state, message = opening.prepare(
             args,
             redirect,
@@ -202,7 +226,9 @@ class AsyncHost:
             command_id=command_id,
             written=given is not None,
             pty=terminal,
+            executable=others.get("executable"),
         )
+        state.outputs[1].most = state.outputs[2].most = most
         await self._ready()
         remote = AsyncRemote(self, state)
         try:
@@ -229,6 +255,7 @@ class AsyncHost:
     async def popen(
         self,
         args: opening.Args | None,
+        bufsize: int = -1,
         *,
         stdin: Any = None,
         stdout: Any = None,
@@ -243,10 +270,15 @@ class AsyncHost:
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
         pty: opening.Pty | bool | None = None,
+        **others: Unpack[PopenArguments],
     ) -> AsyncProcess:
         """Start a command; returns when the server says that it runs. Arguments and errors as for `Host.popen`."""
+        check_arguments("popen", bufsize, others)
         terminal = opening.Pty.of(pty)
+        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
         redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
+        if redirect.piped:
+            mode.check()
         state, message = opening.prepare(
             args,
             redirect,
@@ -260,11 +292,12 @@ class AsyncHost:
             command_id=command_id,
             written=redirect.stdin_pipe,
             pty=terminal,
+            executable=others.get("executable"),
         )
         await self._ready()
         process = AsyncProcess(self, state)
         process.args = args
-        process.open_files(redirect, TextMode(text, encoding, errors))
+        process.open_files(redirect, mode)
         try:
             self._start(state, message)
             process.begin(redirect, None)
@@ -284,8 +317,28 @@ class AsyncHost:
         pty: opening.Pty | bool | None = None,
     ) -> AsyncShell:
         """Start a live shell; as `Host.shell`."""
-        terminal = opening.Pty.of(pty)
-        message = opening.shell_message(self.conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=terminal)
+        message = opening.shell_message(
+            self.conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=opening.Pty.of(pty)
+        )
+        return await self._open_shell(message)
+
+    async def attach(self, shell_id: str, *, pty: opening.Pty | bool = True) -> AsyncShell:
+        """Take over a live shell on a terminal; as `Host.attach`."""
+        return await self._open_shell(opening.attach_message(shell_id, self._limits, opening.Pty.needed(pty)))
+
+    async def shells(self) -> list[LeftShell]:
+        """The live shells that the same key has outside this connection; as `Host.shells`."""
+        message = opening.shells_message(self.conversation)
+        state = ProcessState("shells", message.id, Mode.DROP, Mode.DROP)
+        await self._ready()
+        remote = AsyncRemote(self, state)
+        self._start(state, message)
+        await remote.until(lambda: state.shells is not None or state.ended)
+        self._raise_refusal(state, message)
+        assert state.shells is not None, "answered or refused"
+        return state.shells.shells
+
+    async def _open_shell(self, message: Open) -> AsyncShell:
         state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
         await self._ready()
         remote = AsyncRemote(self, state)
@@ -301,6 +354,63 @@ class AsyncHost:
         remote.watch(shell.look)
         return shell
 
+    async def forward(
+        self,
+        listen: tunnels.Address,
+        to: tunnels.Address,
+        *,
+        reverse: bool = False,
+        on_error: Callable[[str], None] | None = None,
+    ) -> async_forward.AsyncForward:
+        """A tunnel: as `Host.forward`, with tasks of its own, which its `close` ends."""
+        there = tunnels.address_of(to, least=1)
+        host, port = tunnels.address_of(listen, least=0)
+        if not reverse:
+            listener = tunnels.listener_on(host, port)
+            return self._noted(async_forward.AsyncLocalForward(listener, there, self._tunnel, on_error))
+        await self._ready()
+        message = tunnels.tunnel_message(self.conversation, "listen", host, port)
+        state = tunnels.state_of(message)
+        remote = AsyncRemote(self, state)
+        try:
+            self._start(state, message)
+            await remote.until(lambda: state.started)
+            self._raise_refusal(state, message)
+        except BaseException:
+            remote.abandon()
+            raise
+        assert state.opened is not None, "answered or refused"
+
+        async def take(accepted: Accepted) -> AsyncProcess:
+            return await self._open_tunnel(tunnels.accept_message(self.conversation, accepted))
+
+        address = host, state.opened.port or port
+        return self._noted(
+            async_forward.AsyncRemoteForward(remote, state, self.conversation, address, there, take, on_error)
+        )
+
+    def _noted(self, tunnel: async_forward.AsyncForward) -> async_forward.AsyncForward:
+        self._forwards.append(tunnel)
+        return tunnel
+
+    async def _tunnel(self, host: str, port: int) -> AsyncProcess:
+        return await self._open_tunnel(tunnels.tunnel_message(self.conversation, "connect", host, port))
+
+    async def _open_tunnel(self, message: Open) -> AsyncProcess:
+        await self._ready()
+        state = tunnels.state_of(message)
+        process = AsyncProcess(self, state)
+        process.open_files(tunnels.JOINED, TextMode(None, None, None, None))
+        try:
+            self._start(state, message)
+            process.begin(tunnels.JOINED, None)
+            await process.until(lambda: state.started)
+            self._raise_refusal(state, message)
+        except BaseException:
+            process.abandon()
+            raise
+        return process
+
     async def query(self, command_id: str) -> Report:
         """What became of a command; as `Host.query`."""
         message = opening.query_message(command_id, self._limits)
@@ -313,6 +423,86 @@ class AsyncHost:
         assert state.report is not None, "a query is answered or refused"
         return state.report
 
+    # --- detached jobs
+
+    async def detach(
+        self,
+        args: opening.Args,
+        *,
+        shell: opening.Shell = False,
+        cwd: opening.Text | None = None,
+        env: opening.Environment | None = None,
+        env_add: opening.Environment | None = None,
+        stderr: int | None = None,
+        timeout: float | None = None,
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start a command that outlives this connection and the server; as `Host.detach`."""
+        message = detach_message(
+            args,
+            self._offer,
+            self._limits,
+            shell=shell,
+            cwd=cwd,
+            env=env,
+            env_add=env_add,
+            stderr=stderr,
+            timeout=timeout,
+            job_id=job_id,
+        )
+        return await async_jobs.detach(self._requests(), message)
+
+    async def jobs(self) -> list[JobInfo]:
+        """The detached jobs of the same key, the oldest first: those that run, and those that ended and are still kept."""
+        return await async_jobs.list_jobs(self._requests())
+
+    def job(self, job_id: str) -> AsyncJob:
+        """A detached job by its id; whether there is one shows at the first question. Raises UsageError."""
+        return AsyncJob(self._requests(), opening.checked_id(job_id))
+
+    def _requests(self) -> AsyncRequests:
+        return AsyncRequests(self.name, self.conversation, self._limits, self._begin, self._raise_refusal)
+
+    async def _begin(self, state: ProcessState, message: Open) -> AsyncRemote:
+        await self._ready()
+        remote = AsyncRemote(self, state)
+        self._start(state, message)
+        return remote
+
+    # --- files
+
+    async def put(
+        self,
+        local: LocalPaths,
+        remote: LocalPath,
+        *,
+        recursive: bool = False,
+        progress: OnProgress | None = None,
+        on_fault: OnFault | None = None,
+    ) -> Transferred:
+        """Copy files from here to there; as `Host.put`. Cancelling leaves what the next attempt goes on with."""
+        from remote_shell.client.async_files import AsyncTransfers, Watching, paths_of
+
+        await self._ready()
+        transfers = AsyncTransfers(self.loop, self.conversation, self._limits, self._begin)
+        return await transfers.put(paths_of(local), paths_of(remote)[0], recursive, Watching(progress, on_fault))
+
+    async def get(
+        self,
+        remote: LocalPaths,
+        local: LocalPath,
+        *,
+        recursive: bool = False,
+        progress: OnProgress | None = None,
+        on_fault: OnFault | None = None,
+    ) -> Transferred:
+        """Copy files from there to here; as `Host.get`."""
+        from remote_shell.client.async_files import AsyncTransfers, Watching, paths_of
+
+        await self._ready()
+        transfers = AsyncTransfers(self.loop, self.conversation, self._limits, self._begin)
+        return await transfers.get(paths_of(remote), paths_of(local)[0], recursive, Watching(progress, on_fault))
+
     # --- the end
 
     async def close(self) -> None:
@@ -320,14 +510,19 @@ class AsyncHost:
         if self._closed:
             return
         self._closed = True
+        for tunnel in self._forwards:
+            tunnel.hush()
         if self._recovery is not None:
             self._recovery.cancel()
         driver = self._driver
         if driver is not None:
+            driver.pump()  # what was said last, `detach` for one, goes before the goodbye
             self.conversation.session.disconnect("bye")
             driver.pump()
             deadline = self.loop.time() + self._limits.bye_time
             while self._unsent() and self.loop.time() < deadline:  # noqa: ASYNC110  # rare and bounded
+                await asyncio.sleep(0.005)
+            while self._link is not None and not self._link.finish() and self.loop.time() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             self._drop()
         self.conversation.end("it was closed here")
@@ -365,6 +560,15 @@ class AsyncHost:
         """There is a connection, or an error that says why not."""
         if self._closed:
             raise UsageError("this connection was closed; connect again")
+        if os.getpid() != self._pid:
+            raise UsageError(
+                f"this connection belongs to process {self._pid}; process {os.getpid()} is a forked copy of it and must "
+                "connect for itself"
+            )
+        if asyncio.get_running_loop() is not self.loop:
+            raise UsageError(
+                "this connection belongs to the event loop that connected it; connect once more in this one"
+            )
         conversation = self.conversation
         if conversation.over is not None and self._recovery is None:
             conversation.try_again(time.monotonic())
@@ -380,7 +584,7 @@ class AsyncHost:
         try:
             self.conversation.start(state, message)
         except LocalProtocolError as error:
-            raise faults.unsendable(error) from None
+            raise faults.unsendable(error, state.program) from None
         self.flush()
 
     async def _finish(self, remote: AsyncRemote, state: ProcessState, timeout: float | None) -> bool:
@@ -392,18 +596,20 @@ class AsyncHost:
                 await remote.until(lambda: state.finished)
             return True
         except TimeoutError:
-            if self._driver is None:
+            if state.ends_later:
                 return False
-        try:  # the server's own clock ends it, and says so; ours only stands in for a server that can't
+        try:  # the server's own clock ends it, and says so, over a new connection too; ours only stands in for a server that can't
             async with asyncio.timeout(self._limits.kill_grace + _SLACK):
                 await remote.until(lambda: state.finished)
             return state.exit is not None
         except TimeoutError:
+            if self._driver is None:
+                raise self.conversation.out_of_contact(state, timeout) from None
             return False
 
     def _raise_refusal(self, state: ProcessState, message: Open) -> None:
         if state.rejected is not None:
-            raise faults.refused(message, state.rejected, self._plan.name)
+            raise faults.refused(message, state.rejected, self._plan.name, state.program, state.cwd)
         if state.lost is not None:
             raise state.lost.with_traceback(None)
 
@@ -424,6 +630,24 @@ class AsyncHost:
         """Seconds since the present connection brought anything; 0 without one."""
         heard = self.conversation.session.heard_at
         return max(0.0, self.loop.time() - heard) if heard is not None and self._driver is not None else 0.0
+
+    @property
+    def in_contact(self) -> bool:
+        """There is a connection; whether the server answers over it, `heard` asks."""
+        return self._driver is not None
+
+    async def heard(self, within: float) -> bool:
+        """Whether the server acknowledges, within so many seconds, all that was sent so far."""
+        if self._driver is None:
+            return False
+        answer = self.loop.create_future()
+        self.ping(lambda: None if answer.done() else answer.set_result(None))
+        try:
+            async with asyncio.timeout(within):
+                await answer
+        except TimeoutError:
+            return False
+        return True
 
     def ping(self, answered: Callable[[], None] | None = None) -> None:
         """Ask for a sign of life; `answered` is called when one has come, after all that the server had to replay."""

@@ -11,7 +11,8 @@ from remote_shell.client.dialing import Address, addresses, is_name, link_of, op
 from remote_shell.client.login import Dialled, LoggedIn, Login, Step
 from remote_shell.client.plan import Plan
 from remote_shell.config.targets import Target
-from remote_shell.link import Link, PlainLink, TlsLink
+from remote_shell.errors import RemoteShellError
+from remote_shell.link import Link, PlainLink
 
 
 async def log_in(login: Login, deadline: float, session: str | None = None, received: int = 0) -> tuple[Link, LoggedIn]:
@@ -39,12 +40,19 @@ class _Caller:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._seconds = max(0.0, deadline - time.monotonic())
-        self._link: PlainLink | TlsLink | None = None
+        self._link: Link | None = None
 
     async def do(self, step: Step) -> object:
         """Carry out one step."""
         if step.what == "dial":
-            return await self._dial()
+            try:
+                dialled = await self._dial()
+            except RemoteShellError as error:
+                self._login.not_dialled(error)
+                raise
+            assert self._link is not None, "dialled"
+            self._link = self._login.traced(self._link)
+            return dialled
         if step.what == "send":
             await self._send(step.data)
         elif step.what == "receive":
@@ -78,6 +86,8 @@ class _Caller:
 
     async def _dial(self) -> Dialled:
         target = self._plan.target
+        if target.kind == "ssh":
+            return await self._dial_by_ssh()
         try:
             sock = await self._connect(target)
         except OSError as error:
@@ -95,6 +105,17 @@ class _Caller:
         except OSError as error:
             raise faults.no_tls(self._plan.name, error) from error
         return Dialled("tls", certificate=link.peer_certificate())
+
+    async def _dial_by_ssh(self) -> Dialled:
+        from remote_shell.client.ssh_link import SshCall
+
+        call = SshCall(self._login.trip(), self._plan.limits, self._deadline)
+        link = self._link = call.link
+        while not link.handshake():
+            if not await self._moved(link.descriptors(), call.next_look()):
+                call.look()
+        self._deadline += call.person_took()
+        return Dialled(link.transport)
 
     async def _connect(self, target: Target) -> socket.socket:
         places: list[Address]
@@ -137,7 +158,7 @@ class _Caller:
                 if not count:
                     await self._wait(writing=True)
         except OSError as error:
-            raise faults.hung_up(self._plan.name, self._plan.target.kind) from error
+            raise faults.hung_up(self._plan.name, self._plan.target.kind, error) from error
 
     async def _receive(self) -> bytes:
         link = self._link
@@ -146,32 +167,33 @@ class _Caller:
             while (data := link.recv()) is None:
                 await self._wait()
         except OSError as error:
-            raise faults.hung_up(self._plan.name, self._plan.target.kind) from error
+            raise faults.hung_up(self._plan.name, self._plan.target.kind, error) from error
         return data
 
     async def _wait(self, *, writing: bool = False) -> None:
         """Until the link is readable, or writable too. Raises ConnectError at the deadline."""
         assert self._link is not None, "dialled first"
-        descriptor = self._link.fileno()
-        moved = self._loop.create_future()
+        if not await self._moved((self._link.fileno(),), self._deadline, writing=writing):
+            raise faults.too_slow(self._plan.name, self._seconds)
 
-        def move() -> None:
+    async def _moved(self, descriptors: tuple[int, ...], until: float, *, writing: bool = False) -> bool:
+        """Until one of them is readable, or writable too. False at `until`, monotonic."""
+        moved: asyncio.Future[bool] = self._loop.create_future()
+
+        def move(found: bool) -> None:
             if not moved.done():
-                moved.set_result(None)
+                moved.set_result(found)
 
-        self._loop.add_reader(descriptor, move)
-        if writing:
-            self._loop.add_writer(descriptor, move)
-        timer = self._loop.call_later(max(0.0, self._deadline - time.monotonic()), moved.cancel)
+        for descriptor in descriptors:
+            self._loop.add_reader(descriptor, move, True)
+            if writing:
+                self._loop.add_writer(descriptor, move, True)
+        timer = self._loop.call_later(max(0.0, until - time.monotonic()), move, False)
         try:
-            await moved
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise faults.too_slow(self._plan.name, self._seconds) from None
+            return await moved
         finally:
             timer.cancel()
-            self._loop.remove_reader(descriptor)
-            if writing:
-                self._loop.remove_writer(descriptor)
+            for descriptor in descriptors:
+                self._loop.remove_reader(descriptor)
+                if writing:
+                    self._loop.remove_writer(descriptor)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import Mode, ProcessState
+from remote_shell.client.redirect import is_end_of_input
 
 READ_SIZE = 64 * 1024
 PIPE_BUF = 4096  # pipe(7): a writable pipe takes so much at once
@@ -126,6 +127,8 @@ class Feed:
         self._state = state
         self._flush = flush
         self._descriptor = os.dup(descriptor)
+        self._inherited = descriptor == 0
+        self._begun = False  # something was read
         self._watched = False
         self._due = False
 
@@ -163,8 +166,14 @@ class Feed:
             data = os.read(self._descriptor, READ_SIZE)
         except BlockingIOError:
             return
-        except OSError:  # a terminal that hung up: EIO
+        except OSError as error:
+            if not is_end_of_input(self._descriptor, error, inherited=self._inherited, begun=self._begun):
+                self.close()
+                self._conversation.fail(self._state, error)
+                self._flush()
+                return
             data = b""
+        self._begun = True
         if not data:
             self._conversation.end_stdin(self._state)
             self.close()

@@ -8,171 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from remote_shell.client.async_passing import Feed, Relay
-from remote_shell.client.conversation import Conversation
-from remote_shell.client.outcome import TextMode, expired, signal_name
+from remote_shell.client.async_streams import AsyncReader, AsyncTextReader, AsyncWriter, Owner, Watch
+from remote_shell.client.outcome import TextMode, expired, sent_signal
 from remote_shell.client.process import Described, Mode, ProcessState
 from remote_shell.client.redirect import Redirect
-
-LINE_MAX = 8 * 1024 * 1024  # bytes of a line that `readline` collects
-
-
-class Owner(Protocol):
-    """What a process needs of its host."""
-
-    loop: asyncio.AbstractEventLoop
-    conversation: Conversation
-
-    def flush(self) -> None:
-        """Something was queued."""
-
-    def flush_now(self) -> None:
-        """Send what goes, before this call returns."""
-
-
-class Watch:
-    """Who waits for a change of a process's state."""
-
-    __slots__ = ("_loop", "_waiters", "moves")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self.moves: list[Callable[[], None]] = []  # relays and feeds
-
-    def changed(self) -> None:
-        """An event came."""
-        for move in self.moves:
-            move()
-        for ready, future in self._waiters:
-            if not future.done() and ready():
-                future.set_result(None)
-
-    async def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready()`."""
-        while not ready():
-            entry = (ready, self._loop.create_future())
-            self._waiters.append(entry)
-            try:
-                await entry[1]
-            finally:
-                self._waiters.remove(entry)
-
-
-class AsyncReader:
-    """What a command writes to one stream."""
-
-    def __init__(self, process: AsyncRemote, stream: int, text: TextMode) -> None:
-        self._process = process
-        self._stream = stream
-        self._output = process._state.outputs[stream]
-        self._text = text
-        self._rest = b""  # read beyond a line's end
-
-    def at_eof(self) -> bool:
-        """Everything was read."""
-        return self._output.ended and not self._output.chunks and not self._rest
-
-    async def read(self, n: int = -1) -> Any:
-        """At most `n` bytes, at least one unless the stream ended; all of it with n=-1. Raises ConnectionLostError."""
-        if n == 0:
-            return self._text.decoded(b"")
-        if n > 0:
-            data, self._rest = self._rest[:n], self._rest[n:]
-            return self._text.decoded(data or await self._some(n))
-        parts = [self._rest]
-        self._rest = b""
-        while part := await self._some(-1):
-            parts.append(part)
-        return self._text.decoded(b"".join(parts))
-
-    async def readexactly(self, n: int) -> Any:
-        """`n` bytes. Raises asyncio.IncompleteReadError."""
-        data = bytearray(self._rest[:n])
-        self._rest = self._rest[n:]
-        while len(data) < n:
-            part = await self._some(n - len(data))
-            if not part:
-                raise asyncio.IncompleteReadError(bytes(data), n)
-            data += part
-        return self._text.decoded(bytes(data))
-
-    async def readline(self) -> Any:
-        """One line with its end, less at the end of the stream. Raises ValueError above `LINE_MAX` bytes."""
-        data = bytearray(self._rest)
-        self._rest = b""
-        looked = 0
-        while (end := data.find(b"\n", looked)) < 0:
-            looked = len(data)
-            if looked > LINE_MAX:
-                raise ValueError(f"a line of more than {LINE_MAX} bytes")
-            part = await self._some(-1)
-            if not part:
-                return self._text.decoded(bytes(data))
-            data += part
-        self._rest = bytes(data[end + 1 :])
-        return self._text.decoded(bytes(data[: end + 1]))
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        """Line by line."""
-        while line := await self.readline():
-            yield line
-
-    async def _some(self, n: int) -> bytes:
-        output, process = self._output, self._process
-        if not output.chunks and not output.ended:
-            await process._watch.until(lambda: bool(output.chunks) or output.ended)
-        chunks = process._owner.conversation.take(process._state, self._stream, n)
-        if chunks:
-            process._owner.flush()
-        else:
-            process._check_lost()
-        return b"".join(chunks)
-
-
-class AsyncWriter:
-    """A command's stdin."""
-
-    def __init__(self, process: AsyncRemote, text: TextMode) -> None:
-        self._process = process
-        self._text = text
-        self._closed = False
-
-    def write(self, data: Any) -> None:
-        """Queue data; `drain` waits for room. Raises BrokenPipeError after the command's end, ValueError after `close`."""
-        process = self._process
-        if self._closed:
-            raise ValueError("write to closed stdin")
-        process._check_lost()
-        if process._state.ended:
-            raise BrokenPipeError(32, "the remote command ended")
-        process._owner.conversation.write(process._state, bytes(self._text.encoded(data)))
-        process._owner.flush()
-
-    async def drain(self) -> None:
-        """Wait until the queue has room. Raises ConnectionLostError."""
-        state = self._process._state
-        await self._process._watch.until(lambda: state.writable or state.ended)
-        self._process._check_lost()
-
-    def close(self) -> None:
-        """End of input."""
-        if not self._closed:
-            self._closed = True
-            self._process._owner.conversation.end_stdin(self._process._state)
-            self._process._owner.flush()
-
-    def is_full(self) -> bool:
-        """`drain` would wait."""
-        return not (self._process._state.writable or self._process._state.ended)
-
-    def is_closing(self) -> bool:
-        """`close` was called."""
-        return self._closed
 
 
 class AsyncRemote(Described):
@@ -251,9 +95,10 @@ class AsyncProcess(AsyncRemote):
 
     args: Any = None
     stdin: AsyncWriter | None = None
-    stdout: AsyncReader | None = None
-    stderr: AsyncReader | None = None
-    text: TextMode
+    stdout: AsyncReader | AsyncTextReader | None = None
+    stderr: AsyncReader | AsyncTextReader | None = None
+    _communicating = False
+    _communicated: tuple[Any, ...] | None = None
 
     async def __aenter__(self) -> AsyncProcess:
         return self
@@ -281,9 +126,17 @@ class AsyncProcess(AsyncRemote):
         if redirect.stdin_pipe:
             self.stdin = AsyncWriter(self, text)
         if redirect.stdout_mode is Mode.HOLD and redirect.stdout < 0:
-            self.stdout = AsyncReader(self, 1, text)
+            self.stdout = self._reader(1)
         if redirect.stderr_mode is Mode.HOLD and redirect.stderr < 0:
-            self.stderr = AsyncReader(self, 2, text)
+            self.stderr = self._reader(2)
+
+    def _reader(self, stream: int) -> AsyncReader | AsyncTextReader:
+        return AsyncTextReader(self, stream, self.text) if self.text.text else AsyncReader(self, stream)
+
+    def poll(self) -> int | None:
+        """`returncode`, or what is known of it. Raises ConnectionLostError."""
+        self._check_lost()
+        return self.returncode
 
     async def wait(self, timeout: float | None = None) -> int:
         """Wait for the command's end (not its output's). Raises TimeoutExpired, ConnectionLostError; the command goes on."""
@@ -298,9 +151,12 @@ class AsyncProcess(AsyncRemote):
         assert code is not None, "it ended"
         return code
 
-    async def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    async def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, ...]:
         """Send `input`, read everything to the end. After TimeoutExpired it may be called again; nothing is lost."""
         state, conversation = self._state, self._owner.conversation
+        if self._communicating and input:
+            raise ValueError("Cannot send input after starting communication")
+        self._communicating = True
         if self.stdin is not None and not self.stdin.is_closing():
             if input and not state.ended:
                 conversation.write(state, self.text.encoded(input))
@@ -315,19 +171,20 @@ class AsyncProcess(AsyncRemote):
                 await self.until(lambda: state.finished)
         except TimeoutError:
             assert timeout is not None, "without one there is no TimeoutError"
-            out, err = (self._kept(stream, file) for stream, file in files.items())
+            out, err = (None if file is None else file.so_far() for file in files.values())
             raise expired(state, timeout, out, err) from None
         self._check_lost()
         self.release()
-        out, err = (self._kept(stream, file) for stream, file in files.items())
-        return tuple(None if data is None else self.text.decoded(data) for data in (out, err))  # type: ignore[return-value]
+        if self._communicated is None:
+            self._communicated = tuple(None if file is None else file.remainder() for file in files.values())
+        return self._communicated
 
     def send_signal(self, number: int) -> None:
         """Signal the command's process group; 0 signals nothing."""
-        if number == 0:  # subprocess's test for life: no error, whatever became of the command
-            return
-        self._owner.conversation.signal(self._state, signal_name(number))
-        self._owner.flush()
+        name = sent_signal(number, self._state.ended)
+        if name is not None:
+            self._owner.conversation.signal(self._state, name)
+            self._owner.flush()
 
     def resize(self, rows: int, columns: int) -> None:
         """Its terminal has another size, in characters."""
@@ -341,9 +198,6 @@ class AsyncProcess(AsyncRemote):
     def kill(self) -> None:
         """SIGKILL, to the process group; `abandon` ends the whole tree."""
         self.send_signal(signal.SIGKILL)
-
-    def _kept(self, stream: int, file: AsyncReader | None) -> bytes | None:
-        return None if file is None else file._rest + self._state.outputs[stream].collected()
 
     def _shut(self, stream: int) -> None:
         """Nobody reads on: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""

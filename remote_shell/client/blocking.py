@@ -13,16 +13,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, Unpack
 
 from remote_shell.blocking.driver import Driver
 from remote_shell.blocking.interrupts import interrupt as interrupt
-from remote_shell.client import faults, opening
+from remote_shell.client import blocking_jobs, faults, opening
+from remote_shell.client import forward as tunnels
+from remote_shell.client.blocking_jobs import Job, Requests
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.dialing import log_in
-from remote_shell.client.login import Login
+from remote_shell.client.dialing import log_in, see_out
+from remote_shell.client.jobs import JobInfo, detach_message
+from remote_shell.client.login import Credentials, Login
 from remote_shell.client.outcome import TextMode, completed, expired, failed
-from remote_shell.client.plan import Ask, Confirm, Path, Plan
+from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
+from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
 from remote_shell.client.redirect import DEVNULL, NOWHERE, PIPE, check_run, is_captured, resolve
 from remote_shell.client.remote import Remote, RemoteProcess
@@ -37,10 +41,16 @@ from remote_shell.errors import (
     UsageError,
 )
 from remote_shell.limits import DEFAULT_LIMITS, Limits
+from remote_shell.transfer.progress import LocalPath, LocalPaths, OnFault, OnProgress, Transferred
 from remote_shell.wire.frames import CONTROL, encode
-from remote_shell.wire.messages import Disconnect, Hello, Open, Report, Welcome
+from remote_shell.wire.messages import Accepted, Disconnect, Hello, LeftShell, Open, Report, Welcome
 
 _LAST_LOOK = 1.0  # seconds that an attempt to reconnect may take at least, though its caller's own time is up
+_LAST_LOOK_BY_SSH = 4.0  # ssh takes half a dozen round trips and a process at both ends
+
+
+def _never() -> bool:
+    return False
 
 
 def connect(
@@ -55,13 +65,19 @@ def connect(
     ask: Ask | None = None,
     confirm: Confirm | None = None,
     on_state: Callable[[State], None] | None = None,
+    on_lost: OnLost = "kill",
+    grace: float | None = None,
+    trace: Trace | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Host:
     """Connect and log in.
 
     `target` as on the command line, or a name of hosts.toml. `ask(prompt)` gets a passphrase, `confirm(question)` decides about an
-    unknown server; without them nobody is ever asked. `on_state` hears of the connection's fate (`retry.State`). Raises UsageError,
-    ConfigError, ConnectError, ServerIdentityError, AccessDeniedError, IdentityError.
+    unknown server; without them nobody is ever asked. Through ssh it is ssh that asks, on the terminal, at the first login, if there is an
+    `ask`. `on_state` hears of the connection's fate (`retry.State`). `grace` is how many seconds the server keeps the session without a
+    connection (else what it is set to); with `on_lost="keep"` live shells on terminals stay there after that, to be attached again.
+    `trace` hears of every frame as it crosses (`TraceEvent`), secrets and unseen input hidden; it must be quick, and not raise.
+    Raises UsageError, ConfigError, ConnectError, ServerIdentityError, AccessDeniedError, IdentityError.
     """
     plan = Plan(
         target,
@@ -73,6 +89,9 @@ def connect(
         insecure_tcp=insecure_tcp,
         ask=ask,
         confirm=confirm,
+        on_lost=on_lost,
+        grace=grace,
+        trace=trace,
         limits=limits,
     )
     return Host(plan, on_state)
@@ -81,14 +100,18 @@ def connect(
 class Host:
     """One session with a server. Threads may share it; a forked process may not."""
 
-    def __init__(self, plan: Plan, on_state: Callable[[State], None] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, on_state: Callable[[State], None] | None = None, credentials: Credentials | None = None
+    ) -> None:
         self._plan = plan
         self._limits = plan.limits
-        self._login = Login(plan)
+        self._login = Login(plan, credentials)
         self._on_state = on_state
         self._closed = False
+        self._forwards: list[tunnels.Forward] = []
         self._offer = opening.offered_environment()
         self._conversation = Conversation(plan.name, plan.limits)
+        self._conversation.keeps = plan.on_lost == "keep"
         link, login = log_in(self._login, time.monotonic() + plan.connect_time)
         self._driver = Driver(
             plan.limits,
@@ -138,6 +161,7 @@ class Host:
     def run(
         self,
         args: opening.Args,
+        bufsize: int = -1,
         *,
         stdin: Any = None,
         input: Any = None,
@@ -155,19 +179,26 @@ class Host:
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
         pty: opening.Pty | bool | None = None,
+        most: int | None = None,
+        **others: Unpack[PopenArguments],
     ) -> CompletedProcess:
         """Run a command to its end, as `subprocess.run`.
 
         With `stdin=None` the command gets our own descriptor 0, read ahead as ssh reads it: a script that reads its own stdin gives
         DEVNULL. `env` is the whole environment, `env_add` adds to the server's base. `shell="account"` gives a line to the account's own
         shell. `command_id` makes it run at most once. With `pty` it has a terminal, like ours or as given, and all its
-        output is stdout. Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
+        output is stdout. `most` bytes are held of each stream, more ends the
+        command with OutputTooLargeError. Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
         """
+        check_arguments("run", bufsize, others)
         terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
-        mode = TextMode(text, encoding, errors)
-        given = mode.encoded(input) if input is not None else memoryview(b"") if stdin == PIPE else None
-        redirect = resolve(DEVNULL if given is not None else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
+        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        sends = input is not None or stdin == PIPE
+        redirect = resolve(DEVNULL if sends else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
+        if sends or redirect.piped:
+            mode.check()
+        given = None if not sends else mode.encoded(input) if input is not None else memoryview(b"")
         state, message = opening.prepare(
             args,
             redirect,
@@ -181,13 +212,15 @@ class Host:
             command_id=command_id,
             written=given is not None,
             pty=terminal,
+            executable=others.get("executable"),
         )
+        state.outputs[1].most = state.outputs[2].most = most
         remote = Remote(self._driver, self._conversation, state, redirect, self._limits)
         try:
-            self._start(state, message, remote, given)
-            in_time = remote.finish(timeout)
+            in_time = remote.finish(partial(self._start, state, message, remote, given), timeout)
             end = state.exit
-            out, err = (state.outputs[n].collected() if is_captured(redirect, n) else None for n in (1, 2))
+            out = state.outputs[1].collected() if is_captured(redirect, 1) else None
+            err = state.outputs[2].collected() if is_captured(redirect, 2) else None
             if not in_time or (end is not None and end.timed_out):
                 assert timeout is not None, "only a timeout ends so"
                 raise expired(state, timeout, out, err)
@@ -221,14 +254,19 @@ class Host:
         env_add: opening.Environment | None = None,
         command_id: str | None = None,
         pty: opening.Pty | bool | None = None,
+        **others: Unpack[PopenArguments],
     ) -> RemoteProcess:
         """Start a command, as `subprocess.Popen`; returns when the server says that it runs.
 
         `timeout`: the server ends its tree after so many seconds (`process.result.timed_out`). With `pty` it has a terminal, and
         `args=None` is a login shell. Raises as Popen does.
         """
+        check_arguments("popen", bufsize, others)
         terminal = opening.Pty.of(pty)
+        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
         redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
+        if redirect.piped:
+            mode.check()
         state, message = opening.prepare(
             args,
             redirect,
@@ -242,13 +280,17 @@ class Host:
             command_id=command_id,
             written=redirect.stdin_pipe,
             pty=terminal,
+            executable=others.get("executable"),
         )
         process = RemoteProcess(self._driver, self._conversation, state, redirect, self._limits)
         process.args = args
-        process.open_files(redirect, TextMode(text, encoding, errors), bufsize)
         try:
-            self._start(state, message, process, None)
-            process.serve(lambda: state.started)
+            process.open_files(redirect, mode, bufsize)
+            with (
+                self._driver
+            ):  # and not `serve`: what it writes is passed on once the caller has it, and can take leave of it
+                self._start(state, message, process, None)
+                self._driver.wait(lambda: state.started, soon=_never)  # as `Remote._started`
             self._raise_refusal(state, message)
         except BaseException:
             process.abandon()
@@ -265,17 +307,42 @@ class Host:
     ) -> Shell:
         """Start a live shell, which keeps directory, variables and functions. With `pty` its commands have a terminal.
 
+        It is bash, whatever the account's shell, so that a program finds the same language everywhere; only with `pty` it is zsh where
+        the account has that, and `name` says which.
+
         Raises CommandError, ConnectionLostError.
         """
-        terminal = opening.Pty.of(pty)
         message = opening.shell_message(
-            self._conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=terminal
+            self._conversation, self._offer, cwd=cwd, env=env, env_add=env_add, pty=opening.Pty.of(pty)
         )
+        return self._open_shell(message)
+
+    def attach(self, shell_id: str, *, pty: opening.Pty | bool = True) -> Shell:
+        """Take over a live shell on a terminal that the same key has left, or holds elsewhere: who holds it there is told.
+
+        If a command runs in it, `Shell.join` waits for its end. Raises CommandError (`no_such_shell`), ConnectionLostError.
+        """
+        return self._open_shell(opening.attach_message(shell_id, self._limits, opening.Pty.needed(pty)))
+
+    def shells(self) -> list[LeftShell]:
+        """The live shells on terminals that the same key has outside this connection: left, or held by others.
+
+        `id` is for `attach`; `away_ms` is None where a connected client holds it. Raises ConnectionLostError.
+        """
+        message = opening.shells_message(self._conversation)
+        state = ProcessState("shells", message.id, Mode.DROP, Mode.DROP)
+        remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
+        first = partial(self._start, state, message, remote, None)
+        remote.serve(lambda: state.shells is not None or state.ended, first=first)
+        self._raise_refusal(state, message)
+        assert state.shells is not None, "answered or refused"
+        return state.shells.shells
+
+    def _open_shell(self, message: Open) -> Shell:
         state = ProcessState("shell", message.id, Mode.HOLD, Mode.HOLD)
         remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
         try:
-            self._start(state, message, remote, None)
-            remote.serve(lambda: state.started)
+            remote.serve(lambda: state.started, first=partial(self._start, state, message, remote, None))
             self._raise_refusal(state, message)
         except BaseException:
             remote.abandon()
@@ -299,6 +366,168 @@ class Host:
         assert state.report is not None, "a query is answered or refused"
         return state.report
 
+    # --- detached jobs
+
+    def detach(
+        self,
+        args: opening.Args,
+        *,
+        shell: opening.Shell = False,
+        cwd: opening.Text | None = None,
+        env: opening.Environment | None = None,
+        env_add: opening.Environment | None = None,
+        stderr: int | None = None,
+        timeout: float | None = None,
+        job_id: str | None = None,
+    ) -> Job:
+        """Start a command that outlives this connection and the server. Its stdin is empty, its output goes to a log there.
+
+        Returns when the start is on the server's disk. `stderr=STDOUT` joins the two streams; `timeout` ends all its processes after
+        so many seconds; with a `job_id` of the caller's the same start is done once. Raises as `popen` does, and JobUnknownError.
+        """
+        message = detach_message(
+            args,
+            self._offer,
+            self._limits,
+            shell=shell,
+            cwd=cwd,
+            env=env,
+            env_add=env_add,
+            stderr=stderr,
+            timeout=timeout,
+            job_id=job_id,
+        )
+        return blocking_jobs.detach(self._requests(), message)
+
+    def jobs(self) -> list[JobInfo]:
+        """The detached jobs of the same key, the oldest first: those that run, and those that ended and are still kept."""
+        return blocking_jobs.list_jobs(self._requests())
+
+    def job(self, job_id: str) -> Job:
+        """A detached job by its id; whether there is one shows at the first question. Raises UsageError."""
+        return Job(self._requests(), opening.checked_id(job_id))
+
+    # --- files
+
+    def put(
+        self,
+        local: LocalPaths,
+        remote: LocalPath,
+        *,
+        recursive: bool = False,
+        progress: OnProgress | None = None,
+        on_fault: OnFault | None = None,
+    ) -> Transferred:
+        """Copy files from here to there, as cp: into a folder that exists, or to a new name. `remote` counts from HOME.
+
+        Each is checked by its SHA-256 and put in its place in one step, with its mode and time; a large one that was cut off is gone on
+        with. Symlinks within folders stay symlinks. `progress` is called often. What can't be copied raises OSError (FileNotFoundError,
+        PermissionError, …) with `filename` after all others were, several of them TransferError; with `on_fault` they are told there.
+        """
+        return self._transfer("put", local, remote, recursive, progress, on_fault)
+
+    def get(
+        self,
+        remote: LocalPaths,
+        local: LocalPath,
+        *,
+        recursive: bool = False,
+        progress: OnProgress | None = None,
+        on_fault: OnFault | None = None,
+    ) -> Transferred:
+        """Copy files from there to here; otherwise as `put`. Nothing that the server says gets outside of `local`."""
+        return self._transfer("get", remote, local, recursive, progress, on_fault)
+
+    def _transfer(
+        self,
+        verb: Literal["put", "get"],
+        sources: LocalPaths,
+        to: LocalPath,
+        recursive: bool,
+        progress: OnProgress | None,
+        on_fault: OnFault | None,
+    ) -> Transferred:
+        from remote_shell.client.blocking_files import Transfers, Watching, paths_of  # no plain command needs them
+
+        with self._driver:
+            self._ready()
+        transfers = Transfers(
+            self._driver,
+            self._conversation,
+            self._limits,
+            lambda state, message, remote: self._start(state, message, remote, None),
+        )
+        move = transfers.put if verb == "put" else transfers.get
+        return move(paths_of(sources), paths_of(to)[0], recursive, Watching(progress, on_fault))
+
+    def _requests(self) -> Requests:
+        return Requests(self.name, self._driver, self._conversation, self._limits, self._start, self._raise_refusal)
+
+    # --- tunnels
+
+    def forward(
+        self,
+        listen: tunnels.Address,
+        to: tunnels.Address,
+        *,
+        reverse: bool = False,
+        on_error: Callable[[str], None] | None = None,
+    ) -> tunnels.Forward:
+        """A tunnel: whoever connects to `listen` here reaches `to` as the server does; with `reverse`, there and as we do (ssh -L, -R).
+
+        An address is a port on loopback, "HOST:PORT" or (HOST, PORT); port 0 listens on any, and `address` of what is returned says
+        which. `on_error` hears, in a thread of the tunnel's, of connections that came to nothing. The tunnel ends with its `close`, or
+        with this host. Raises UsageError, OSError for what can't listen here, CommandRefusedError where the key may not.
+        """
+        there = tunnels.address_of(to, least=1)
+        host, port = tunnels.address_of(listen, least=0)
+        if not reverse:
+            listener = tunnels.listener_on(host, port)
+            return self._noted(tunnels.LocalForward(listener, there, self._tunnel, on_error))
+        message = tunnels.tunnel_message(self._conversation, "listen", host, port)
+        state = tunnels.state_of(message)
+        remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
+        try:
+            remote.serve(lambda: state.started, first=partial(self._start, state, message, remote, None))
+            self._raise_refusal(state, message)
+        except BaseException:
+            remote.abandon()
+            raise
+        assert state.opened is not None, "answered or refused"
+        address = host, state.opened.port or port
+
+        def take(accepted: Accepted) -> RemoteProcess:
+            return self._open_tunnel(tunnels.accept_message(self._conversation, accepted))
+
+        def unlisten() -> None:
+            """The end of its input ends the listener; its end is waited for, so that nothing listens afterwards."""
+            if not self._closed and not self._driver.forked:
+                with self._driver:
+                    self._conversation.end_stdin(state)
+                    self._driver.wait(lambda: state.ended, time.monotonic() + self._limits.bye_time)
+                remote.abandon()
+
+        return self._noted(tunnels.RemoteForward(remote, state, address, there, take, unlisten, on_error))
+
+    def _noted(self, tunnel: tunnels.Forward) -> tunnels.Forward:
+        self._forwards.append(tunnel)
+        return tunnel
+
+    def _tunnel(self, host: str, port: int) -> RemoteProcess:
+        return self._open_tunnel(tunnels.tunnel_message(self._conversation, "connect", host, port))
+
+    def _open_tunnel(self, message: Open) -> RemoteProcess:
+        state = tunnels.state_of(message)
+        process = RemoteProcess(self._driver, self._conversation, state, tunnels.JOINED, self._limits)
+        try:
+            process.open_files(tunnels.JOINED, TextMode(None, None, None, None), 0)
+            process.serve(lambda: state.started, first=partial(self._start, state, message, process, None))
+            self._raise_refusal(state, message)
+        except BaseException:
+            process.abandon()
+            raise
+        return process
+
     # --- signs of life
 
     @property
@@ -319,6 +548,15 @@ class Host:
             driver.flush()
             return driver.wait(known, time.monotonic() + within) and driver.link is not None
 
+    def wait_lost(self) -> None:
+        """Wait until the session is lost for good; what threads of tunnels do goes on meanwhile. Raises ConnectionLostError."""
+        driver, conversation = self._driver, self._conversation
+        with driver:
+            self._ready()
+            driver.wait(lambda: conversation.over is not None or self._closed)
+            if conversation.over is not None:
+                raise conversation.over.with_traceback(None)
+
     # --- the end
 
     def close(self) -> None:
@@ -326,6 +564,8 @@ class Host:
         if self._closed:
             return
         self._closed = True
+        for tunnel in self._forwards:
+            tunnel.hush()
         driver = self._driver
         if driver.forked:
             driver.close()
@@ -333,7 +573,9 @@ class Host:
         with driver:
             try:
                 self._conversation.session.disconnect("bye")
-                driver.send_all(time.monotonic() + self._limits.bye_time)
+                deadline = time.monotonic() + self._limits.bye_time
+                driver.send_all(deadline)
+                see_out(driver.link, deadline)
             finally:
                 self._conversation.end("it was closed here")
                 driver.close()
@@ -341,14 +583,13 @@ class Host:
     # --- starting
 
     def _start(self, state: ProcessState, message: Open, remote: Remote, given: memoryview | None) -> None:
-        with self._driver:
-            self._ready()
-            try:
-                self._conversation.start(state, message)
-            except LocalProtocolError as error:
-                raise faults.unsendable(error) from None
-            remote.begin(given)
-            self._driver.flush()
+        """Under the lock: queue the `open`; who waits then sends it."""
+        self._ready()
+        try:
+            self._conversation.start(state, message)
+        except LocalProtocolError as error:
+            raise faults.unsendable(error, state.program) from None
+        remote.begin(given)
 
     def _ready(self) -> None:
         """Under the lock: there is a connection, or an error that says why not."""
@@ -366,7 +607,7 @@ class Host:
 
     def _raise_refusal(self, state: ProcessState, message: Open) -> None:
         if state.rejected is not None:
-            raise faults.refused(message, state.rejected, self._plan.name)
+            raise faults.refused(message, state.rejected, self._plan.name, state.program, state.cwd)
         if state.lost is not None:
             raise state.lost.with_traceback(None)
 
@@ -402,7 +643,8 @@ class Host:
             return
         limit = retry.limit(now, self._plan.connect_time)
         if deadline is not None:
-            limit = min(limit, max(deadline, now + _LAST_LOOK))
+            least = _LAST_LOOK_BY_SSH if self._plan.target.kind == "ssh" else _LAST_LOOK
+            limit = min(limit, max(deadline, now + least))
         session = conversation.session
         attempt = partial(log_in, self._login, limit, conversation.resumable, session.received)
         try:
@@ -445,6 +687,7 @@ class Host:
             try:
                 link.send([encode(CONTROL, 0, Disconnect(code="bye").encode())])
                 link.flush()
+                see_out(link, time.monotonic() + self._limits.bye_time)
             finally:
                 link.close()
 

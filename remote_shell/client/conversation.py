@@ -12,9 +12,9 @@ from typing import Literal
 
 from remote_shell.client import faults
 from remote_shell.client.login import LoggedIn
-from remote_shell.client.process import Mode, ProcessState
+from remote_shell.client.process import Mode, Noted, ProcessState
 from remote_shell.client.retry import Retry, State
-from remote_shell.errors import LocalProtocolError, OutputTooLargeError, RemoteShellError
+from remote_shell.errors import ConnectionLostError, LocalProtocolError, OutputTooLargeError, RemoteShellError
 from remote_shell.limits import Limits
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import (
@@ -28,18 +28,28 @@ from remote_shell.wire.events import (
     Silent,
     Writable,
 )
+from remote_shell.wire.file_messages import FILE_MESSAGES
 from remote_shell.wire.frames import STDIN
 from remote_shell.wire.messages import (
     CLOSE,
+    Accepted,
+    Attached,
+    Detach,
+    Detached,
     Done,
     Eof,
     Exit,
+    Gap,
     Hello,
+    Job,
+    Jobs,
+    Message,
     Open,
     Opened,
     Rejected,
     Report,
     Resize,
+    Shells,
     Signal,
     Unread,
     Welcome,
@@ -47,6 +57,8 @@ from remote_shell.wire.messages import (
 )
 from remote_shell.wire.messages import Mode as TerminalMode
 from remote_shell.wire.session import Session
+
+_NOTED = (Job, Jobs, Gap, Exit, Detached, Accepted, *FILE_MESSAGES)
 
 
 class Conversation:
@@ -60,18 +72,21 @@ class Conversation:
         self.welcome: Welcome | None = None
         self.server: Hello | None = None
         self.retry: Retry | None = None  # the connection is lost
+        self.keeps = False  # live shells on terminals outlive the session
         self.over: RemoteShellError | None = None  # why the session ended for good; the next call may begin a new one
         self.reconnects = 0  # how often the session went on over a new connection
         self._asking: dict[int, tuple[ProcessState, str]] = {}  # query's channel -> the command, and why it was lost
-        self._prefix = os.urandom(12).hex()
+        self._prefix = os.urandom(8).hex()
+        self._id_begin = f"{self._prefix}."
         self._count = 0
         self._progress_before = 0  # when the present connection began
-        self._useless = 0  # connections in a row that moved nothing: the next attempt waits longer
+        self._welcomed_at = 0.0  # and when that was
+        self._useless = 0  # connections in a row that moved nothing and were soon gone: the next attempt waits longer
 
     def new_id(self) -> str:
-        """An id for a command, never used before."""
+        """An id for a command, never used before. It names the life of the server that knows it: another one then says so."""
         self._count += 1
-        return f"{self._prefix}.{self._count}"
+        return f"{self._id_begin}{self._count}"
 
     # --- connections
 
@@ -89,7 +104,9 @@ class Conversation:
             self.session.attach(handshake.decoder, handshake.peer, welcome.received, now)
             self.reconnects += 1
         self.welcome, self.server, self.retry, self.over = welcome, handshake.peer, None, None
-        self._progress_before = self._progress()
+        life = self.server.instance
+        self._id_begin = f"{life}.{self._prefix}." if life and len(life) < 20 else f"{self._prefix}."
+        self._progress_before, self._welcomed_at = self._progress(), now
         for state in orphans:
             self._ask_about(state, "the server no longer has its session")
         after = now - retry.lost_at if retry is not None else 0.0
@@ -98,8 +115,12 @@ class Conversation:
     def disconnected(self, now: float, reason: str, patience: float) -> State:
         """The connection is gone. `patience` bounds the attempts when nothing is in flight."""
         self.session.detach()
-        self._useless = 0 if self._progress() > self._progress_before else self._useless + 1
-        grace = self.welcome.grace_ms / 1000 if self.welcome is not None and self.in_flight else patience
+        # one that lay idle for long was no failure: whoever sits at a prompt has it back as soon as anybody
+        useful = self._progress() > self._progress_before or now - self._welcomed_at > self.limits.backoff_max
+        self._useless = 0 if useful else self._useless + 1
+        grace = patience
+        if self.welcome is not None and self.in_flight:
+            grace = self.limits.terminals_left_time if self.keeps else self.welcome.grace_ms / 1000
         self.retry = Retry(self.limits, now, grace, reason, self._useless - 1 if self._useless > 1 else 0)
         return State("lost", 0.0, 0.0, grace, reason)
 
@@ -123,8 +144,7 @@ class Conversation:
     ) -> None:
         """The session is over: whoever waits is told. `error` is what a later call gets if it can't begin a new one."""
         for process in self._begin_anew():
-            process.lose(faults.lost(self.name, why, state, process.command_id))
-            self._tell(process)
+            self._lose(process, why, state)
         self.over = error if error is not None else faults.lost(self.name, why, state, None)
         self.retry = None
 
@@ -138,11 +158,8 @@ class Conversation:
         orphans = [state for state in self.states.values() if not state.ended]
         for state in self.states.values():
             if state.ended:  # its end is known; what output is missing is lost with the session
-                state.lose(faults.lost(self.name, "its session is gone", "finished", state.command_id))
-                self._tell(state)
-        for state, why in self._asking.values():
-            state.lose(faults.lost(self.name, why, "unknown", state.command_id))
-            self._tell(state)
+                self._lose(state, "its session is gone", "finished", state.exit)
+        orphans += [state for state, _ in self._asking.values()]  # the answer was lost too: it is asked for again
         self.session.detach()
         self.session = Session(Role.CLIENT, self.limits)
         self.states.clear()
@@ -150,56 +167,92 @@ class Conversation:
         return [state for state in orphans if not state.closed]
 
     def _ask_about(self, state: ProcessState, why: str) -> None:
-        """What became of a command of the session before. Another life of the server can't know it."""
+        """What became of a command of the session before. Another life of the server knows it if its id was kept on disk."""
         if state.report is None and state.instance is not None and self.server is not None:
-            if self.server.instance == state.instance:
+            same_life = self.server.instance == state.instance
+            if not same_life:
+                why = "the server was started anew"
+            if same_life or state.kept:
                 message = Open(request="query", id=state.command_id, window=self.limits.window)
                 try:
                     self._asking[self.session.open_channel(message)] = (state, why)
                     return
                 except LocalProtocolError:
                     pass  # more commands than channels: unknown is the honest answer
-            else:
-                why = "the server was started anew"
-        state.lose(faults.lost(self.name, why, "unknown", state.command_id))
+        self._lose(state, why, "unknown")
+
+    def _lose(self, state: ProcessState, why: str, known: str, end: Exit | Report | None = None) -> None:
+        """Its session is gone, and this is what is known of it."""
+        state.lose(faults.lost(self.name, why, known, state.command_id, kept=state.kept, end=end))
         self._tell(state)
+
+    def out_of_contact(self, state: ProcessState, timeout: float) -> ConnectionLostError:
+        """The exception for a command whose time was over while there was no connection: it may have ended before."""
+        known = "finished" if state.exit is not None else "unknown"
+        why = f"it was not back when the command's {timeout:g} s were over; if it still runs, the server ends it"
+        return faults.lost(self.name, why, known, state.command_id, kept=state.kept, end=state.exit)
 
     # --- commands
 
     def start(self, state: ProcessState, message: Open) -> None:
         """Open a channel. Raises LocalProtocolError, CommandRefusedError's cause, when the session has no room."""
         state.channel = self.session.open_channel(message)
-        state.instance = self.server.instance if self.server is not None else None
-        state.stdin_open = message.stdin == "pipe" or message.request == "shell"
+        known = self.server is not None and message.request not in (
+            "put",
+            "get",
+        )  # nobody need ask what became of those
+        state.instance = self.server.instance if known and self.server is not None else None
+        state.kept = message.once if message.request == "exec" else None
+        state.stdin_open = message.stdin == "pipe" or message.request in ("shell", "attach", "put")
         self.states[state.channel] = state
 
     def write(self, state: ProcessState, data: bytes | memoryview) -> bool:
         """Queue stdin. False: wait until `state.writable`."""
-        state.writable = self.session.send_data(state.channel, STDIN, data)
+        if not state.leaving:
+            state.writable = self.session.send_data(state.channel, STDIN, data)
         return state.writable
+
+    def say(self, state: ProcessState, message: Message) -> None:
+        """Queue a message about files; nothing happens after the end."""
+        if not state.closed:
+            self.session.send_message(state.channel, message)
 
     def end_stdin(self, state: ProcessState) -> None:
         """No more stdin."""
         if state.stdin_open:
             state.stdin_open = False
-            if not state.closed:
+            if not state.closed and not state.leaving:
                 self.session.send_message(state.channel, Eof(stream=STDIN))
 
     def signal(self, state: ProcessState, name: str, command: int | None = None) -> None:
         """Send a signal by name; nothing happens after the end."""
-        if not state.ended:
+        if not state.ended and not state.leaving:
             self.session.send_message(state.channel, Signal(signal=name, command=command))
 
     def resize(self, state: ProcessState, rows: int, columns: int) -> None:
         """Its terminal has another size; nothing happens after the end."""
-        if not state.ended:
+        if not state.ended and not state.leaving:
             self.session.send_message(state.channel, Resize(rows=rows, columns=columns))
+
+    def detach(self, state: ProcessState) -> None:
+        """Leave a shell to itself; `detached` comes. Keys for a program that does not read would stand before it for ever."""
+        if not state.ended and not state.leaving:
+            state.leaving = True
+            self.session.drop_unsent(state.channel)
+            self.session.send_message(state.channel, Detach())
 
     def close(self, state: ProcessState) -> None:
         """We are done with the command: if it runs, the server ends its tree."""
         if self.states.pop(state.channel, None) is not None:
             self.session.send_message(state.channel, CLOSE)
         state.closed = True
+
+    def fail(self, state: ProcessState, error: OSError) -> None:
+        """Its input can't be read on: the server ends its tree, and whoever waits for it raises `error`."""
+        if not state.ended:
+            self.close(state)
+            state.lose(error)
+            self._tell(state)
 
     def forget(self, state: ProcessState) -> None:
         """Its end is known and nobody reads what survivors still write: they are left alone, their output is dropped."""
@@ -229,6 +282,14 @@ class Conversation:
         if taken and output.mode is Mode.HOLD:
             self.session.consumed(state.channel, sum(map(len, taken)))
         return taken
+
+    def take_noted(self, state: ProcessState) -> list[Noted]:
+        """What came on a channel that is about a job, and the credit for its data given back."""
+        noted, state.noted = state.noted or [], []
+        size = sum(len(one[1]) for one in noted if isinstance(one, tuple))
+        if size and not state.closed:
+            self.session.consumed(state.channel, size)
+        return noted
 
     def set_mode(self, state: ProcessState, stream: int, mode: Mode) -> None:
         """From now on treat a stream so. From HOLD, what lies there is credited now."""
@@ -279,7 +340,9 @@ class Conversation:
             self.session.consumed(event.channel, len(event.data))
             return
         output = state.outputs[event.stream]
-        if output.mode is Mode.HOLD:
+        if state.noted is not None:
+            state.noted.append((event.stream, event.data))
+        elif output.mode is Mode.HOLD:
             output.chunks.append(event.data)
         else:
             self.session.consumed(event.channel, len(event.data))
@@ -296,17 +359,18 @@ class Conversation:
             state.changed()
 
     def _message(self, event: MessageReceived) -> None:
-        message = event.message
-        if event.channel in self._asking:
-            state, why = self._asking.pop(event.channel)
-            known = message.state if isinstance(message, Report) else "unknown"
-            state.lose(faults.lost(self.name, why, known, state.command_id))
-            self._tell(state)
+        channel, message = event
+        if channel in self._asking:
+            state, why = self._asking.pop(channel)
+            report = message if isinstance(message, Report) else None
+            self._lose(state, why, report.state if report is not None else "unknown", report)
             return
-        found = self.states.get(event.channel)
+        found = self.states.get(channel)
         if found is None:
             return
-        if isinstance(message, Opened):
+        if found.noted is not None and isinstance(message, _NOTED):
+            found.noted.append(message)
+        elif isinstance(message, Opened):
             found.opened = message
         elif isinstance(message, Exit):
             found.exit = message
@@ -320,14 +384,20 @@ class Conversation:
             found.mode = message
         elif isinstance(message, Unread):
             found.unread.append(from_system(message.text))
-        self._tell(found)
+        elif isinstance(message, Attached):
+            found.attached = message
+        elif isinstance(message, Shells):
+            found.shells = message
+        elif isinstance(message, Detached):
+            found.lose(faults.detached(self.name, message.by))
+        if found.changed is not None:
+            found.changed()
 
     def _closed(self, channel: int) -> None:
         asked = self._asking.pop(channel, None)
         state = self.states.pop(channel, None)
         if asked is not None:
-            asked[0].lose(faults.lost(self.name, asked[1], "unknown", asked[0].command_id))
-            self._tell(asked[0])
+            self._lose(*asked, "unknown")
         if state is not None:
             state.closed = True
             for output in state.outputs:

@@ -17,6 +17,7 @@ from remote_shell.client import faults
 from remote_shell.client.login import Dialled, LoggedIn, Login, Step
 from remote_shell.client.plan import Plan
 from remote_shell.config.targets import Target
+from remote_shell.errors import RemoteShellError
 from remote_shell.link import Link, PlainLink, TlsLink
 
 Address = tuple[socket.AddressFamily, Any]
@@ -26,7 +27,7 @@ _IN, _OUT = 1, 4
 
 def is_name(target: Target) -> bool:
     """Finding its addresses asks the resolver, which may wait."""
-    return target.kind != "unix" and ":" not in target.host and not target.host.replace(".", "").isdigit()
+    return target.kind in ("tls", "tcp") and ":" not in target.host and not target.host.replace(".", "").isdigit()
 
 
 def addresses(target: Target) -> list[Address]:
@@ -71,17 +72,41 @@ def log_in(
     login: Login, deadline: float, session: str | None = None, received: int = 0, *, prompt: bool = False
 ) -> tuple[Link, LoggedIn]:
     """Carry out a login until `deadline` (monotonic; the time that a person takes is added). Raises RemoteShellError."""
-    return _Caller(login.plan, deadline).carry_out(login.steps(session, received, prompt=prompt))
+    return _Caller(login, deadline).carry_out(login.steps(session, received, prompt=prompt))
+
+
+def see_out(link: Link | None, deadline: float) -> None:
+    """Wait until what was sent has left, where that is a program's doing; what comes is dropped, so that it can."""
+    while link is not None and not link.finish() and time.monotonic() < deadline:
+        try:
+            link.recv()
+        except OSError:
+            return
+        time.sleep(0.002)
+
+
+_NAP = 0.2  # seconds: a Ctrl-C that comes right before poll(2) is heard after it, and never within
+
+
+def _moved(descriptors: tuple[int, ...], events: int, until: float) -> bool:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, events)
+    while (left := until - time.monotonic()) > 0:
+        if poll.poll(min(left, _NAP) * 1000):
+            return True
+    return False
 
 
 class _Caller:
     """One login under way."""
 
-    def __init__(self, plan: Plan, deadline: float) -> None:
-        self._plan = plan
+    def __init__(self, login: Login, deadline: float) -> None:
+        self._login = login
+        self._plan = login.plan
         self._deadline = deadline
         self._seconds = max(0.0, deadline - time.monotonic())
-        self._link: PlainLink | TlsLink | None = None
+        self._link: Link | None = None
 
     def carry_out(self, steps: Any) -> tuple[Link, LoggedIn]:
         result: object = None
@@ -99,7 +124,14 @@ class _Caller:
 
     def _do(self, step: Step) -> object:
         if step.what == "dial":
-            return self._dial()
+            try:
+                dialled = self._dial()
+            except RemoteShellError as error:
+                self._login.not_dialled(error)
+                raise
+            assert self._link is not None, "dialled"
+            self._link = self._login.traced(self._link)
+            return dialled
         if step.what == "send":
             self._send(step.data)
             return None
@@ -121,6 +153,8 @@ class _Caller:
 
     def _dial(self) -> Dialled:
         target = self._plan.target
+        if target.kind == "ssh":
+            return self._dial_by_ssh()
         try:
             sock = self._connect(target)
         except OSError as error:
@@ -138,6 +172,17 @@ class _Caller:
         except OSError as error:
             raise faults.no_tls(self._plan.name, error) from error
         return Dialled("tls", certificate=link.peer_certificate())
+
+    def _dial_by_ssh(self) -> Dialled:
+        from remote_shell.client.ssh_link import SshCall
+
+        call = SshCall(self._login.trip(), self._plan.limits, self._deadline)
+        link = self._link = call.link
+        while not link.handshake():
+            if not _moved(link.descriptors(), _IN, call.next_look()):
+                call.look()
+        self._deadline += call.person_took()
+        return Dialled(link.transport)
 
     def _connect(self, target: Target) -> socket.socket:
         """The first address that answers. Raises OSError: the last one's."""
@@ -173,7 +218,7 @@ class _Caller:
                 if not count:
                     self._wait(_OUT)
         except OSError as error:
-            raise faults.hung_up(self._plan.name, self._plan.target.kind) from error
+            raise faults.hung_up(self._plan.name, self._plan.target.kind, error) from error
 
     def _receive(self) -> bytes:
         link = self._link
@@ -182,13 +227,10 @@ class _Caller:
             while (data := link.recv()) is None:
                 self._wait(_IN)
         except OSError as error:
-            raise faults.hung_up(self._plan.name, self._plan.target.kind) from error
+            raise faults.hung_up(self._plan.name, self._plan.target.kind, error) from error
         return data
 
     def _wait(self, events: int) -> None:
         assert self._link is not None, "dialled first"
-        poll = select.poll()
-        poll.register(self._link.fileno(), events)
-        left = self._deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if not _moved((self._link.fileno(),), events, self._deadline):
             raise faults.too_slow(self._plan.name, self._seconds)

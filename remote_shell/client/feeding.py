@@ -12,6 +12,7 @@ import select
 from remote_shell.blocking.driver import Driver
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import ProcessState
+from remote_shell.client.redirect import is_end_of_input
 
 READ_SIZE = 64 * 1024
 
@@ -19,7 +20,7 @@ READ_SIZE = 64 * 1024
 class Feed:
     """From one descriptor to one command's stdin, until either ends."""
 
-    __slots__ = ("_conversation", "_descriptor", "_driver", "_reading", "_state")
+    __slots__ = ("_begun", "_conversation", "_descriptor", "_driver", "_inherited", "_reading", "_state")
 
     def __init__(self, driver: Driver, conversation: Conversation, state: ProcessState, descriptor: int) -> None:
         """The descriptor is doubled: several commands may inherit one. Raises OSError if it is none."""
@@ -27,6 +28,8 @@ class Feed:
         self._conversation = conversation
         self._state = state
         self._descriptor = os.dup(descriptor)
+        self._inherited = descriptor == 0
+        self._begun = False  # something was read
         self._reading = False
 
     def start(self) -> None:
@@ -64,8 +67,13 @@ class Feed:
             data = os.read(self._descriptor, READ_SIZE)
         except BlockingIOError:
             return
-        except OSError:  # a terminal that hung up: EIO
+        except OSError as error:
+            if not is_end_of_input(self._descriptor, error, inherited=self._inherited, begun=self._begun):
+                self._conversation.fail(self._state, error)
+                self.stop()
+                return
             data = b""
+        self._begun = True
         if not data:
             self._conversation.end_stdin(self._state)
             self.stop()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import operator
+import os
 import signal
 from typing import Any
 
 from remote_shell.client.process import ProcessState
-from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
+from remote_shell.client.results import UNKNOWN, CalledProcessError, CompletedProcess, TimeoutExpired
 from remote_shell.wire.messages import Done, Exit
-
-_UNKNOWN = 255  # for a signal that this system does not have: a death is never a success
 
 
 def signal_number(name: str) -> int:
@@ -33,27 +34,60 @@ def signal_name(number: int) -> str:
         raise ValueError(f"{number} is not a signal") from None
 
 
+def sent_signal(number: int, ended: bool) -> str | None:
+    """What `send_signal` sends; None: nothing, for 0 is a test for life. Raises what kill(2) says, as subprocess does, before the end."""
+    number = operator.index(number)
+    if number == 0 or ended:
+        return None
+    try:
+        return signal_name(number)
+    except ValueError:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+
+
 def returncode_of(end: Exit | Done) -> int:
     """The status, or -N for signal N."""
     if end.signal is not None:
-        return -(signal_number(end.signal) or _UNKNOWN)
+        return -(signal_number(end.signal) or UNKNOWN)
     return end.status if end.status is not None else 0
 
 
 class TextMode:
     """How bytes become text and back, as subprocess does it; bytes stay bytes when no text was asked for."""
 
-    __slots__ = ("encoding", "errors", "text")
+    __slots__ = ("encoding", "errors", "given", "text")
 
-    def __init__(self, text: bool | None, encoding: str | None, errors: str | None) -> None:
-        self.text = bool(text or encoding or errors)
+    def __init__(
+        self, text: bool | None, encoding: str | None, errors: str | None, universal_newlines: bool | None = None
+    ) -> None:
+        if text is not None and universal_newlines is not None and bool(universal_newlines) != bool(text):
+            import subprocess
+
+            raise subprocess.SubprocessError(
+                "Cannot disambiguate when both text and universal_newlines are supplied but different. Pass one or the other."
+            )
+        asked = text or universal_newlines
+        self.text = bool(asked or encoding or errors)
         self.encoding = encoding or (_default_encoding() if self.text else "")
         self.errors = errors or "strict"
+        self.given = encoding, errors, asked
+
+    def check(self) -> TextMode:
+        """Raise now what Python's text files raise for an encoding that is none, and not when the command has run."""
+        if self.text and (self.encoding != _default_encoding() or type(self.errors) is not str):
+            import io
+
+            self.encoding = io.TextIOWrapper(
+                io.BytesIO(), self.encoding, self.errors
+            ).encoding  # "locale" has another name
+        return self
 
     def decoded(self, data: bytes) -> Any:
         """Text with universal newlines, or the bytes."""
         if not self.text:
             return data
+        if not data:
+            return ""
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 
     def encoded(self, data: Any) -> Any:
@@ -63,6 +97,8 @@ class TextMode:
                 raise TypeError(f"in text mode the input is str, not {type(data).__name__}")
             return data.encode(self.encoding, self.errors)
         if isinstance(data, str):
+            if not data:
+                return memoryview(b"")  # subprocess looks no further either
             raise TypeError("the input is bytes, not str; add text=True for text")
         return memoryview(data).cast("B")
 
@@ -77,7 +113,7 @@ def completed(state: ProcessState, stdout: Any, stderr: Any) -> CompletedProcess
     """What `run` returns."""
     end = state.exit
     assert end is not None, "it ended"
-    return CompletedProcess(
+    done = CompletedProcess(
         state.args,
         returncode_of(end),
         stdout,
@@ -86,12 +122,21 @@ def completed(state: ProcessState, stdout: Any, stderr: Any) -> CompletedProcess
         duration=end.duration_us / 1_000_000,
         job=state.command_id,
     )
+    if state.opened is not None and state.opened.again:
+        done.again = True
+    return done
 
 
 def failed(done: CompletedProcess) -> CalledProcessError:
     """What `check` raises."""
     return CalledProcessError(
-        done.returncode, done.args, done.stdout, done.stderr, signal=done.signal, duration=done.duration, job=done.job
+        done.returncode,
+        done.args,
+        output=done.stdout,
+        stderr=done.stderr,
+        signal=done.signal,
+        duration=done.duration,
+        job=done.job,
     )
 
 
@@ -101,8 +146,8 @@ def expired(state: ProcessState, timeout: float, stdout: bytes | None, stderr: b
     return TimeoutExpired(
         state.args,
         timeout,
-        stdout or None,
-        stderr or None,
+        output=stdout or None,
+        stderr=stderr or None,
         signal=end.signal if end is not None else None,
         duration=end.duration_us / 1_000_000 if end is not None else timeout,
         job=state.command_id,

@@ -5,10 +5,13 @@ Reads hosts.toml and names files, opens no connection, asks nobody. Neighbours: 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from remote_shell.config.fingerprints import parse_fingerprint
+from remote_shell.config.hosts import Host as Entry
 from remote_shell.config.hosts import resolve
 from remote_shell.config.paths import expand_home
 from remote_shell.config.targets import Target
@@ -18,6 +21,19 @@ from remote_shell.limits import DEFAULT_LIMITS, Limits
 Path = str | os.PathLike[str]
 Ask = Callable[[str], str]  # a prompt -> what was typed, unseen; EOFError when nobody answers
 Confirm = Callable[[str], bool]  # a question -> yes or no
+Trace = Callable[[Any], None]  # hears of each `tracing.TraceEvent`: a module that only who is traced has to import
+OnLost = Literal["kill", "keep"]  # what becomes of live shells on terminals when the session's grace is over
+
+
+class Trip(NamedTuple):
+    """Where ssh goes. `again`: a connection was lost before, so nobody is asked anything; nor without a terminal (`asks`)."""
+
+    name: str
+    target: Target
+    remote_command: str | None
+    identity: str | None
+    asks: bool
+    again: bool
 
 
 class Plan:
@@ -25,7 +41,7 @@ class Plan:
 
     __slots__ = (
         *("ask", "confirm", "connect_time", "fingerprint", "identity", "known_hosts", "limits", "name"),
-        *("secret_file", "target"),
+        *("grace", "on_lost", "remote_command", "secret_file", "target", "trace"),
     )
 
     def __init__(
@@ -40,11 +56,21 @@ class Plan:
         insecure_tcp: bool = False,
         ask: Ask | None = None,
         confirm: Confirm | None = None,
+        on_lost: OnLost = "kill",
+        grace: float | None = None,
+        trace: Trace | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        found: tuple[Target, Entry | None] | None = None,
     ) -> None:
-        """Raises UsageError for the arguments, ConfigError for hosts.toml."""
+        """`found` is what hosts.toml says of `target`, for who has read it.
+
+        Raises UsageError for the arguments, ConfigError for the file.
+        """
         entry = None
-        if isinstance(target, str):
+        if found is not None:
+            self.name = str(target)
+            self.target, entry = found
+        elif isinstance(target, str):
             self.name = target  # what errors call the server
             self.target, entry = resolve(target)
         else:
@@ -54,16 +80,40 @@ class Plan:
                 f"{self.name} is unencrypted tcp; for exercises on this machine add --insecure-tcp (insecure_tcp=True) "
                 "on both sides, otherwise use tls: or unix:"
             )
+        if self.target.kind == "ssh":
+            self._check_ssh(secret_file, fingerprint, known_hosts)
         if connect_timeout is not None and not connect_timeout > 0:
             raise UsageError("connect_timeout is a number of seconds above 0")
         self.identity = expand_home(os.fspath(identity)) if identity is not None else None
         self.secret_file = expand_home(os.fspath(secret_file)) if secret_file is not None else None
         if entry is not None and self.identity is None and self.secret_file is None:
             self.identity, self.secret_file = entry.identity, entry.secret_file
+        self.remote_command = entry.remote_command if entry is not None else None
         pinned = fingerprint if fingerprint is not None else entry.fingerprint if entry is not None else None
         self.fingerprint = parse_fingerprint(pinned) if pinned is not None else None
         self.known_hosts = expand_home(os.fspath(known_hosts)) if known_hosts is not None else None
+        if on_lost not in ("kill", "keep"):
+            raise UsageError(f'on_lost is "kill" or "keep", not {on_lost!a}')
+        if grace is not None and not 0 <= grace < math.inf:
+            raise UsageError("grace is a number of seconds, 0 or above")
+        self.on_lost, self.grace = on_lost, grace
+        self.trace = trace
         self.connect_time = connect_timeout if connect_timeout is not None else limits.connect_time
         self.ask = ask
         self.confirm = confirm
         self.limits = limits
+
+    @property
+    def method(self) -> str:
+        """How we prove who we are: "peer", "secret" or "key"."""
+        return "peer" if self.target.kind in ("unix", "ssh") else "secret" if self.secret_file else "key"
+
+    def _check_ssh(self, *ours: object) -> None:
+        """What proves who is who between us has no meaning where ssh does that. Raises UsageError."""
+        names = ("secret_file", "fingerprint", "known_hosts")
+        for name, value in zip(names, ours, strict=True):
+            if value is not None:
+                raise UsageError(
+                    f"{self.name} is reached through ssh, which says who is who: leave --{name.replace('_', '-')} ({name}=) away; "
+                    "what ssh goes by is in ~/.ssh/config and ~/.ssh/known_hosts"
+                )

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
-from remote_shell.wire.messages import Done, Exit, Opened, Rejected, Report
+from remote_shell.wire.fields import Message
+from remote_shell.wire.messages import Attached, Done, Exit, Opened, Rejected, Report, Shells
 from remote_shell.wire.messages import Mode as TerminalMode
+
+Noted = tuple[int, bytes] | Message  # data with its stream, or a message: of jobs, of files
 
 
 class Mode(Enum):
@@ -22,17 +26,16 @@ class Mode(Enum):
 
 
 class Output:
-    """One output stream."""
+    """One output stream. What most never change is the class's: three of these are made for each command."""
 
-    __slots__ = ("broken", "chunks", "ended", "kept", "mode", "most")
+    ended = False
+    kept = 0  # bytes under Mode.KEEP
+    most: int | None = None  # of those that its caller wants to hold
+    broken = False  # its reader closed it before the end, as a pipe's reader may
 
     def __init__(self, mode: Mode) -> None:
         self.chunks: deque[bytes | memoryview] = deque()
         self.mode = mode
-        self.ended = False
-        self.kept = 0  # bytes under Mode.KEEP
-        self.most: int | None = None  # of those that its caller wants to hold
-        self.broken = False  # its reader closed it before the end, as a pipe's reader may
 
     def collected(self) -> bytes:
         """All that was kept."""
@@ -40,36 +43,41 @@ class Output:
 
 
 class ProcessState:
-    """One channel of the session, as far as its command is concerned."""
+    """One channel of the session, as far as its command is concerned. What a quick command never sets is the class's, as above."""
 
-    __slots__ = (
-        *("args", "changed", "channel", "closed", "command_id", "done", "exit", "instance", "lost"),
-        *("mode", "opened", "outputs", "rejected", "report", "stdin_open", "unread", "writable"),
-    )
+    program: object = None  # and cwd: as the caller passed them, for errors
+    cwd: object = None
+    channel = 0  # 0: not sent yet
+    instance: str | None = None  # the server's life in which it was asked for
+    # its id was chosen by a person, and a server knows it over all its lives; None: no command
+    kept: bool | None = None
+    opened: Opened | None = None
+    attached: Attached | None = None
+    shells: Shells | None = None
+    # detached jobs, files, listeners: all that comes, in order; then nothing of it is in `outputs`
+    noted: list[Noted] | None = None
+    leaving = False  # `detach` was sent: nothing else is
+    rejected: Rejected | None = None
+    report: Report | None = None
+    exit: Exit | None = None
+    mode: TerminalMode | None = None  # of a live shell's terminal, as the server told last
+    closed = False  # the server added its last frame, or the session is gone
+    lost: BaseException | None = None
+    stdin_open = False
+    writable = True
+    changed: Callable[[], None] | None = None  # asyncio front: called after each event
 
     def __init__(self, args: object, command_id: str, stdout: Mode, stderr: Mode) -> None:
         self.args = args
         self.command_id = command_id
-        self.channel = 0  # 0: not sent yet
-        self.instance: str | None = None  # the server's life in which it was asked for
         self.outputs = (Output(Mode.DROP), Output(stdout), Output(stderr))  # by descriptor; 0 is never used
-        self.opened: Opened | None = None
-        self.rejected: Rejected | None = None
-        self.report: Report | None = None
-        self.exit: Exit | None = None
         self.done: deque[Done] = deque()  # live shell: ends of commands that nobody looked at yet
-        self.mode: TerminalMode | None = None  # of a live shell's terminal, as the server told last
         self.unread: deque[bytes] = deque()  # input that no program read there
-        self.closed = False  # the server added its last frame, or the session is gone
-        self.lost: BaseException | None = None
-        self.stdin_open = False
-        self.writable = True
-        self.changed: Callable[[], None] | None = None  # asyncio front: called after each event
 
     @property
     def started(self) -> bool:
         """The server said whether it runs."""
-        return self.opened is not None or self.closed or self.rejected is not None
+        return self.opened is not None or self.attached is not None or self.closed or self.rejected is not None
 
     @property
     def ended(self) -> bool:
@@ -88,6 +96,14 @@ class ProcessState:
             and (err.ended or err.mode is Mode.DROP)
         )  # fmt: skip
 
+    @property
+    def ends_later(self) -> bool:
+        """For one that is not finished when its time is over: it ended before, and what it left holds its output.
+
+        No clock of the server's will end that.
+        """
+        return self.exit is not None and not self.exit.timed_out
+
     def lose(self, error: BaseException) -> None:
         """The session is gone before the command's end was told."""
         self.lost = error
@@ -100,6 +116,7 @@ class Described:
     """What both fronts' processes tell of themselves."""
 
     _state: ProcessState
+    text: Any  # outcome.TextMode
 
     @property
     def job(self) -> str:
@@ -109,12 +126,39 @@ class Described:
     @property
     def pid(self) -> int | None:
         """The process id on the server."""
-        return self._state.opened.pid if self._state.opened is not None else None
+        told = self._state.opened or self._state.attached
+        return told.pid if told is not None else None
 
     @property
     def opened(self) -> Opened | None:
         """The server's word on the start: pid, cwd, started_at_ms, and whether it ran before under its id."""
         return self._state.opened
+
+    def __repr__(self) -> str:
+        """As Popen's."""
+        text = f"<{type(self).__name__}: returncode: {self.returncode} args: {self._state.args!r}>"
+        return text if len(text) <= 80 else text[:76] + "...>"
+
+    @property
+    def encoding(self) -> Any:
+        """As it was passed; in text mode else the one that stands for it."""
+        return self.text.given[0] or self.text.encoding or None
+
+    @property
+    def errors(self) -> Any:
+        """As it was passed."""
+        return self.text.given[1]
+
+    @property
+    def text_mode(self) -> Any:
+        """True in text mode, or the reason for it, as Popen has it."""
+        encoding, errors, text = self.text.given
+        return encoding or errors or text
+
+    @property
+    def universal_newlines(self) -> Any:
+        """Another name of `text_mode`."""
+        return self.text_mode
 
     @property
     def result(self) -> Exit | None:
@@ -130,6 +174,11 @@ class Described:
         from remote_shell.client.outcome import returncode_of
 
         return returncode_of(end)
+
+    @property
+    def ends_later(self) -> bool:
+        """After a TimeoutExpired: it ended, and what it left holds its output."""
+        return self._state.ends_later
 
     def _check_lost(self) -> None:
         """Raises ConnectionLostError when the end will never be known."""

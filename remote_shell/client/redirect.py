@@ -5,6 +5,7 @@ Neighbours: `process.Mode` says what becomes of a stream, the fronts do it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any, NamedTuple
@@ -28,6 +29,15 @@ class Redirect(NamedTuple):
     stderr: int
     merge: bool  # descriptor 2 is a copy of descriptor 1 over there
 
+    @property
+    def piped(self) -> bool:
+        """The caller gets at least one stream."""
+        return (
+            self.stdin_pipe
+            or (self.stdout < 0 and self.stdout_mode is not Mode.DROP)
+            or (self.stderr < 0 and self.stderr_mode is not Mode.DROP)
+        )
+
 
 NOWHERE = Redirect(
     False, -1, Mode.HOLD, -1, Mode.HOLD, -1, False
@@ -42,6 +52,8 @@ def resolve(stdin: Any, stdout: Any, stderr: Any, captured: Mode) -> Redirect:
     out_mode, out = _output(stdout, 1, captured)
     merge = type(stderr) is int and stderr == STDOUT
     err_mode, err = (Mode.DROP, -1) if merge else _output(stderr, 2, captured)
+    if err >= 0 and err == out:  # one file for both: merged over there, or the order of what was written would be lost
+        merge, err_mode, err = True, Mode.DROP, -1
     return Redirect(pipe, source, out_mode, out, err_mode, err, merge)
 
 
@@ -88,7 +100,7 @@ def _input(value: Any) -> tuple[bool, int]:
 def _descriptor(value: Any) -> int:
     if isinstance(value, int):
         if value < 0:
-            raise ValueError(f"{value} is no descriptor")
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return value
     descriptor: int = value.fileno()
     return descriptor
@@ -100,6 +112,17 @@ def _is_open(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_end_of_input(descriptor: int, error: OSError, *, inherited: bool, begun: bool) -> bool:
+    """Whether a failed read means no more than that nothing comes. Else a part would pass for the whole, and the command would succeed.
+
+    A terminal that hung up says EIO; an inherited descriptor that can't be read at all (nohup leaves such ones) matters to commands that
+    read it only.
+    """
+    if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode):
+        return True
+    return inherited and not begun
 
 
 def _is_worth_reading(descriptor: int) -> bool:

@@ -7,6 +7,7 @@ its files, `feeding` reads descriptors for its stdin.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -20,11 +21,33 @@ from remote_shell.client.conversation import Conversation
 from remote_shell.client.feeding import Feed
 from remote_shell.client.process import Described, Mode, ProcessState
 from remote_shell.client.redirect import Redirect
+from remote_shell.errors import ConnectionLostError
 from remote_shell.limits import Limits
 
 _IOV_MAX = 512
 _SLACK = 1.5  # seconds beyond the server's own ladder before our clock ends a timed-out command
 _PIPES = {1: "stdout", 2: "stderr"}
+
+
+class _Doubled:
+    """A copy of a descriptor of ours, closed at the latest when nobody waits for its command any more.
+
+    By itself, since Python swallows a Ctrl-C that comes in `__del__`: a command without such descriptors has none.
+    """
+
+    descriptor = -1  # also where Ctrl-C came before it was doubled
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = os.dup(descriptor)
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Remote:
@@ -37,14 +60,11 @@ class Remote:
         self._conversation = conversation
         self._state = state
         self._limits = limits
-        self._relays: list[tuple[int, int]] = []
+        self._relays: list[tuple[int, _Doubled]] = []
         for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr)):
             if descriptor >= 0:  # doubled, as a local child's are: the caller may close its own at once
-                self._relays.append((stream, os.dup(descriptor)))
+                self._relays.append((stream, _Doubled(descriptor)))
         self._feed = Feed(driver, conversation, state, redirect.stdin) if redirect.stdin >= 0 else None
-
-    def __del__(self) -> None:
-        self._close_relays()  # nobody will wait for it any more
 
     def begin(self, given: memoryview | None) -> None:
         """Under the lock, after the channel was opened: stdin that is known from the start."""
@@ -57,12 +77,24 @@ class Remote:
 
     # --- waiting
 
-    def serve(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Wait until `ready()`, passing on what goes to descriptors of ours. False at the deadline (monotonic)."""
+    def serve(
+        self,
+        ready: Callable[[], bool],
+        deadline: float | None = None,
+        *,
+        first: Callable[[], None] | None = None,
+        soon: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Wait until `ready()`, passing on what goes to descriptors of ours. False at the deadline (monotonic).
+
+        `first` is done under the lock before: what queues the question whose answer is waited for. `soon` is `Driver.wait`'s.
+        """
         driver = self.driver
         if not self._relays:
             with driver:
-                return driver.wait(ready, deadline)
+                if first is not None:
+                    first()
+                return driver.wait(ready, deadline, soon)
         outputs = self._state.outputs
 
         def anything() -> bool:
@@ -70,17 +102,20 @@ class Remote:
 
         while True:
             with driver:
-                driver.wait(anything, deadline)
+                if first is not None:
+                    first()
+                    first = None
+                driver.wait(anything, deadline, soon)
                 done = ready()
                 work = [
-                    (stream, descriptor, self._conversation.take(self._state, stream))
-                    for stream, descriptor in self._relays
+                    (stream, sink, self._conversation.take(self._state, stream))
+                    for stream, sink in self._relays
                     if outputs[stream].chunks
                 ]
                 if work:
                     driver.flush()  # the credit goes now: the server sends on while we write
-            for stream, descriptor, chunks in work:
-                self._pass_on(stream, descriptor, chunks)
+            for stream, sink, chunks in work:
+                self._pass_on(stream, sink.descriptor, chunks)
             if not work:
                 return done
             if not done and deadline is not None and time.monotonic() >= deadline:
@@ -96,33 +131,52 @@ class Remote:
     def shut(self, stream: int) -> None:
         """Nobody reads this stream any more: what comes is dropped, and the command gets SIGPIPE if it goes on writing."""
         self._close_relays(stream)
-        if self.driver.forked or self._state.closed:
-            return
-        with self.driver:
+
+        def drop() -> None:
             output = self._state.outputs[stream]
-            if output.mode is not Mode.DROP:
+            if output.mode is not Mode.DROP and not self._state.closed:
                 output.broken = not output.ended
                 self._conversation.set_mode(self._state, stream, Mode.DROP)
-                self.driver.flush()
+
+        # a file that is garbage closes itself in the middle of anything, under the lock too
+        self.driver.urgent(drop)
+
+    def discard(self) -> None:
+        """What goes to descriptors of ours goes nowhere from here on. Whoever waits hears of the output's end all the same."""
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for _, sink in self._relays:
+            os.dup2(nowhere, sink.descriptor, inheritable=False)
+        os.close(nowhere)
 
     def _close_relays(self, only: int | None = None) -> None:
         for relay in list(self._relays):
             if only is None or relay[0] == only:
                 self._relays.remove(relay)
-                os.close(relay[1])
+                relay[1].close()
 
-    def finish(self, timeout: float | None) -> bool:
-        """Wait for the end of everything. False if `timeout` seconds went by and the server did not end the command either."""
+    def finish(self, start: Callable[[], None], timeout: float | None) -> bool:
+        """Start it and wait for the end of everything.
+
+        False if `timeout` seconds went by since the start, and the server did not end the command either. Raises ConnectionLostError if
+        there is no connection: whether it ended in time is not known.
+        """
         state = self._state
         if timeout is None:
-            return self.serve(self._finished)
+            return self.serve(self._finished, first=start, soon=self._started)
+        with self.driver:
+            start()  # which may have to connect: that is not the command's time
+            self.driver.flush()
         expires = time.monotonic() + timeout
-        if self.serve(self._finished, expires):
+        if self.serve(self._finished, expires, soon=self._started):
             return True
-        if self.driver.link is None:
+        if state.ends_later:
             return False
-        # The server's own clock ends it, and says so; ours only stands in for a server that can't.
-        return self.serve(self._finished, expires + self._limits.kill_grace + _SLACK) and state.exit is not None
+        # The server's own clock ends it, and says so, over a new connection too; ours only stands in for a server that can't.
+        if self.serve(self._finished, expires + self._limits.kill_grace + _SLACK):
+            return state.exit is not None
+        if self.driver.link is None:
+            raise self._conversation.out_of_contact(state, timeout)
+        return False
 
     def abandon_soon(self, error: BaseException) -> None:
         """End the command's tree and have whoever waits for it raise `error`. Never waits: for signal handlers and threads."""
@@ -136,6 +190,10 @@ class Remote:
 
     def _finished(self) -> bool:
         return self._state.finished
+
+    def _started(self) -> bool:
+        """Before that, whoever spins takes a CPU from the server and the process that it starts."""
+        return self._state.opened is not None
 
     def release(self) -> None:
         """Everything that was asked for is here."""
@@ -172,6 +230,7 @@ class RemoteProcess(Remote, Described):
     stdin: Any = None
     stdout: Any = None
     stderr: Any = None
+    _communicating = False  # `communicate` was called before
     _communicated: tuple[Any, Any] | None = None
     _patient = True  # a write to stdin waits for room; not in `communicate`, which reads only after it has written
 
@@ -186,15 +245,14 @@ class RemoteProcess(Remote, Described):
             if kind is not None and not issubclass(kind, Exception):
                 self.abandon()
                 return
-            for file in (self.stdout, self.stderr, self.stdin):
-                if file is not None:
-                    try:
+            try:
+                for file in (self.stdout, self.stderr, self.stdin):
+                    if file is not None:
                         file.close()
-                    except BrokenPipeError:
-                        pass
-            if not self.driver.forked:
-                self.wait()
-                self.release()
+            finally:
+                if not self.driver.forked:
+                    self.wait()
+                    self.release()
         except BaseException:
             self.abandon()
             raise
@@ -230,6 +288,9 @@ class RemoteProcess(Remote, Described):
         from remote_shell.client.outcome import expired
 
         state, conversation = self._state, self._conversation
+        if self._communicating and input:
+            raise ValueError("Cannot send input after starting communication")
+        self._communicating = True
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.stdin is not None and not self.stdin.closed:
             data = self.text.encoded(input) if input else None
@@ -261,6 +322,10 @@ class RemoteProcess(Remote, Described):
             self._communicated = self._rest(1), self._rest(2)
         return self._communicated
 
+    def out_of_contact(self, timeout: float) -> ConnectionLostError:
+        """What to raise if its time was over while there was no connection."""
+        return self._conversation.out_of_contact(self._state, timeout)
+
     def _so_far(self, stream: int) -> bytes | None:
         """What came and was not read, for an exception: bytes, as subprocess has them, in text mode too."""
         from remote_shell.client.streams import ahead
@@ -285,15 +350,16 @@ class RemoteProcess(Remote, Described):
         if file.closed:
             return self.text.decoded(b"")
         rest = file.read()  # and not joined from both: its decoder may hold half a character
+        file.close()
         return self._ahead.pop(stream) + rest if stream in self._ahead else rest
 
     def send_signal(self, number: int) -> None:
         """Signal the command's process group; 0 signals nothing. Never waits, so that signal handlers and other threads may call it."""
-        from remote_shell.client.outcome import signal_name
+        from remote_shell.client.outcome import sent_signal
 
-        if number == 0:  # subprocess's test for life: no error, whatever became of the command
+        name = sent_signal(number, self._state.ended)
+        if name is None:
             return
-        name = signal_name(number)
         self.driver.urgent(lambda: self._conversation.signal(self._state, name))
 
     def resize(self, rows: int, columns: int) -> None:
@@ -310,9 +376,15 @@ class RemoteProcess(Remote, Described):
 
     # --- for `blocking` and the files
 
-    def open_files(self, redirect: Redirect, text: Any, bufsize: int) -> None:
+    def open_files(self, redirect: Redirect, text: Any, bufsize: int | None) -> None:
         """Make the file objects of pipes."""
         from remote_shell.client import streams
+
+        bufsize = -1 if bufsize is None else bufsize
+        if bufsize == 1 and not text.text and redirect.piped:
+            import warnings
+
+            warnings.warn(streams.NO_LINES, RuntimeWarning, stacklevel=3)  # Popen's, in the same words
 
         self.text = text
         self._ahead: dict[int, str] = {}  # text that an expired `communicate` took out of a stream's file
@@ -350,17 +422,13 @@ class RemoteProcess(Remote, Described):
             self.serve(lambda: state.writable or state.ended)
         self._check_lost()
         if state.ended:
-            raise BrokenPipeError(32, "the remote command ended")
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         with self.driver:
             self._conversation.write(state, data)
             self.driver.flush()
 
     def _end_stdin(self) -> None:
-        if self.driver.forked:
-            return
-        with self.driver:
-            self._conversation.end_stdin(self._state)
-            self.driver.flush()
+        self.driver.urgent(lambda: self._conversation.end_stdin(self._state))
 
 
 def write_all(descriptor: int, chunks: list[bytes | memoryview]) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
+UNKNOWN = 255  # for a signal that this system does not have: a death is never a success
+
 
 class CompletedProcess(subprocess.CompletedProcess[Any]):
     """A command that ended.
 
     `returncode` is the status, or -N for signal N, as subprocess has it. `signal` is the signal's name or None, `duration` how long it ran
-    on the server in seconds, `job` the command's id.
+    on the server in seconds, `job` the command's id. `again`: it ran before under that id, and what it wrote then was not kept.
     """
+
+    again = False
 
     def __init__(
         self,
@@ -67,8 +71,8 @@ class CalledProcessError(subprocess.CalledProcessError):
         self.job = job
 
     def __str__(self) -> str:
-        if self.signal and self.returncode < 0:
-            return f"Command {self.cmd!r} died with <{self.signal}>."
+        if self.returncode == -UNKNOWN and self.signal is not None:
+            return f"Command {self.cmd!r} died with {self.signal}, which has no number here."
         return super().__str__()
 
 

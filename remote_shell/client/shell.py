@@ -1,4 +1,5 @@
-"""The live shell of both fronts: one bash on the server that keeps directory, variables and functions between commands.
+"""The live shell of both fronts: one bash on the server that keeps directory, variables and functions between commands. On a
+terminal it is zsh where the account's shell is; without one always bash, so that a program finds the same language everywhere.
 
 What both decide alike is in `ShellCore`: numbers, ends, results. One command at a time; more callers wait their turn. Output
 between two commands (of background jobs) comes with the next command's, as on a terminal. asyncio is imported by `AsyncShell` alone,
@@ -11,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
@@ -20,9 +22,9 @@ from remote_shell.client.outcome import TextMode, returncode_of, signal_number
 from remote_shell.client.process import Described, ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
-from remote_shell.errors import CommandRefusedError, ShellEndedError, UsageError
+from remote_shell.errors import CommandRefusedError, DetachedError, ShellEndedError, UsageError
 from remote_shell.limits import Limits
-from remote_shell.wire.messages import Command, Done, Exit, InputEnd, Line, from_system
+from remote_shell.wire.messages import Attached, Command, Done, Exit, InputEnd, Line, from_system
 
 OnOutput = Callable[[int, bytes], None]  # stream (1 or 2), bytes
 Alive = Literal["alive", "ended", "replaced"]
@@ -55,6 +57,8 @@ class ShellCore(Described):
         self._over = 0  # of the last one whose end is known
         self._replaced = False
         self._abandoned = False
+        self._missed = 0  # bytes of output that come first, where it was attached
+        self.name = "bash"  # the language of its commands: "bash", or "zsh" on a terminal
         self.cwd = ""  # where the shell is; bytes that are not UTF-8 as os.fsdecode has them
 
     @property
@@ -64,9 +68,38 @@ class ShellCore(Described):
 
     def opened_at(self) -> None:
         """The server said that it runs, and where."""
-        opened = self._state.opened
-        if opened is not None and opened.cwd is not None:
-            self.cwd = os.fsdecode(from_system(opened.cwd))
+        told = self._state.opened or self._state.attached
+        if told is not None and told.cwd is not None:
+            self.cwd = os.fsdecode(from_system(told.cwd))
+        if told is not None and told.shell is not None:
+            self.name = told.shell
+        attached = self._state.attached
+        if attached is not None:
+            self._missed = attached.missed
+            self._number = attached.number
+            self._over = attached.number if attached.line is None else attached.number - 1
+
+    @property
+    def attached(self) -> Attached | None:
+        """What the server told of the shell that we took over; None for one that we started."""
+        return self._state.attached
+
+    @property
+    def lost(self) -> BaseException | None:
+        """Why it is not to be had any more, though it may go on: ConnectionLostError, DetachedError."""
+        return self._state.lost
+
+    @property
+    def is_ours(self) -> bool:
+        """Nobody has taken it over, and it was not left."""
+        return not isinstance(self._state.lost, DetachedError)
+
+    def send_detach(self) -> None:
+        """Ask to leave it to itself; `is_ours` tells when that is done. Nothing else goes to it from now on."""
+        self._conversation.detach(self._state)
+
+    def _is_left(self) -> bool:
+        return self._state.ended
 
     def check_alive(self) -> None:
         """Raises ShellEndedError or ConnectionLostError."""
@@ -77,12 +110,10 @@ class ShellCore(Described):
 
     def prepare(self, line: opening.Text, given: Any, timeout: float | None) -> Command:
         """The command, with the next number. All that can be wrong with it is told here, before the core is touched."""
-        message = Command.of(
-            number=self._number + 1,
-            line=opening.system_string(line),
-            stdin=given is not None,
-            timeout_ms=opening.milliseconds(timeout),
-        )
+        more: dict[str, Any] = {} if given is None else {"stdin": True}
+        if timeout is not None:
+            more["timeout_ms"] = opening.milliseconds(timeout)
+        message = Command.of(number=self._number + 1, line=opening.system_string(line), **more)
         most = self._conversation.limits.frame_max
         size = len(message.line if isinstance(message.line, str) else message.line.base64)
         if size * 6 > most and len(message.encode()) > most:  # JSON takes at most six bytes for a character
@@ -103,6 +134,24 @@ class ShellCore(Described):
             session.send_message(channel, InputEnd(number=self._number))
         return self._number
 
+    def joined(self) -> str | None:
+        """The line that ran when we attached, if it was not waited for yet."""
+        attached = self._state.attached
+        if attached is None or attached.line is None or self._over >= attached.number or self._number > attached.number:
+            return None
+        return os.fsdecode(from_system(attached.line))
+
+    def _has_output(self) -> bool:
+        return bool(self._state.outputs[1].chunks) or self._state.ended
+
+    def _take_missed(self) -> list[bytes | memoryview]:
+        """More of what was missed."""
+        taken = self._conversation.take(self._state, 1)
+        self._missed -= sum(map(len, taken))
+        if self._state.ended:
+            self._missed = 0
+        return taken
+
     # --- its terminal
 
     @property
@@ -116,7 +165,8 @@ class ShellCore(Described):
         if not self._state.ended:
             text = text.replace(b"\0", b"")  # Ctrl-@: no string of the system holds it, and no line editor takes it
             message = Line(mode=number, text=opening.system_string(text), end=end)
-            self._conversation.session.send_message(self._state.channel, message)
+            if not self._state.leaving:
+                self._conversation.session.send_message(self._state.channel, message)
 
     def send_keys(self, data: bytes) -> bool:
         """Keys for what has the terminal in raw mode. False: wait until `writable`."""
@@ -156,6 +206,7 @@ class ShellCore(Described):
         return state.ended
 
     _last: Done | None = None
+    _told_cwd: object = None  # as `done` told it last
 
     def end(self) -> Done | Exit | None:
         """How the command ended, after `is_over`: the shell's word, or the shell's own end."""
@@ -186,10 +237,11 @@ class ShellCore(Described):
         self, line: Any, end: Done | Exit, out: bytes | None, err: bytes | None, text: TextMode, started: float
     ) -> ShellResult:
         """What `run` returns."""
-        decoded = [None if data is None else text.decoded(data) for data in (out, err)]
+        stdout = None if out is None else text.decoded(out)
+        stderr = None if err is None else text.decoded(err)
         duration = end.duration_us / 1_000_000 if isinstance(end, Done) else time.monotonic() - started
         done = ShellResult(
-            line, returncode_of(end), *decoded, signal=end.signal, duration=duration, job=self._state.command_id
+            line, returncode_of(end), stdout, stderr, signal=end.signal, duration=duration, job=self._state.command_id
         )
         done.cwd = self.cwd
         several = end.statuses if isinstance(end, Done) else None
@@ -218,8 +270,9 @@ class ShellCore(Described):
         return timeout + limits.interrupt_grace + limits.kill_grace + limits.shell_kill_grace + _SLACK
 
     def _note_cwd(self, done: Done) -> None:
-        if done.cwd is not None:
+        if done.cwd is not None and done.cwd != self._told_cwd:  # most commands stay where they are
             self.cwd = os.fsdecode(from_system(done.cwd))
+            self._told_cwd = done.cwd
 
 
 class _Collected:
@@ -284,26 +337,54 @@ class Shell(ShellCore):
         with self._turn:
             started = time.monotonic()
             message = self.prepare(line, given, timeout)
-            with self._driver:
-                self.check_alive()
-                self.send(message, given)
-                self._driver.flush()
-            output = _Collected(on_output)
-            deadline = None if timeout is None else started + self.patience(timeout)
-            try:
-                in_time = self._move(output, deadline)
-            except BaseException:
-                self._stop(output)
-                raise
-            out, err = output.whole()
-            if not in_time:
-                assert timeout is not None, "only a timeout ends so"
-                self._remote.abandon()
-                raise self.expired(line, timeout, out, err)
-            end = self.check_ran(self.end())
-            done = self.make_result(line, end, out, err, mode, started)
+            first = partial(self._begin, message, given)
+            done, end = self._finish(line, timeout, mode, started, on_output, first)
         self.raise_ends(done, end, timeout, check)
         return done
+
+    def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
+        """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
+        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        with self._turn:
+            line = self.joined()
+            if line is not None:
+                return self._finish(line, None, mode, time.monotonic(), on_output)[0]
+            output = _Collected(on_output)
+            while self._missed > 0:
+                with self._driver:
+                    self._driver.wait(self._has_output, None)
+                    missed = self._take_missed()
+                    self._driver.flush()
+                output.add(1, missed)
+            self._check_lost()
+            return None
+
+    def _finish(
+        self,
+        line: opening.Text,
+        timeout: float | None,
+        mode: TextMode,
+        started: float,
+        on_output: OnOutput | None,
+        first: Callable[[], None] | None = None,
+    ) -> tuple[ShellResult, Done | Exit]:
+        """Wait for the end of the command that runs, or that `first` starts."""
+        output = _Collected(on_output)
+        deadline = None if timeout is None else started + self.patience(timeout)
+        number = self._number
+        try:
+            in_time = self._move(output, deadline, first)
+        except BaseException:
+            if first is None or self._number > number:
+                self._stop(output)
+            raise
+        out, err = output.whole()
+        if not in_time:
+            assert timeout is not None, "only a timeout ends so"
+            self._remote.abandon()
+            raise self.expired(line, timeout, out, err)
+        end = self.check_ran(self.end())
+        return self.make_result(line, end, out, err, mode, started), end
 
     def interrupt(self) -> None:
         """SIGINT for the command that runs now. Never waits: for signal handlers and other threads."""
@@ -314,13 +395,24 @@ class Shell(ShellCore):
         word = _signal_word(name)
         self._driver.urgent(lambda: self.signal_current(word))
 
+    def detach(self) -> None:
+        """Leave it to itself: it goes on, and `Host.attach` takes it up again. Then every call raises DetachedError."""
+        self._driver.urgent(self.send_detach)
+        with self._driver:
+            self._driver.wait(self._is_left, None)
+
     def close(self) -> None:
         """End the shell and what runs in it. Safe to repeat."""
         self._abandoned = True
         self._remote.abandon()
 
-    def _move(self, output: _Collected, deadline: float | None) -> bool:
-        """Pass on output until the command is over. False at the deadline."""
+    def _begin(self, message: Command, given: Any) -> None:
+        """Under the lock: queue the command; who waits then sends it."""
+        self.check_alive()
+        self.send(message, given)
+
+    def _move(self, output: _Collected, deadline: float | None, first: Callable[[], None] | None = None) -> bool:
+        """Pass on output until the command is over. False at the deadline. `first` is done under the lock before."""
         outputs, conversation, state = self._state.outputs, self._conversation, self._state
 
         def ready() -> bool:
@@ -328,6 +420,9 @@ class Shell(ShellCore):
 
         while True:
             with self._driver:
+                if first is not None:
+                    first()
+                    first = None
                 in_time = self._driver.wait(ready, deadline)
                 over = self.is_over()
                 work = [(stream, conversation.take(state, stream)) for stream in (1, 2) if outputs[stream].chunks]
@@ -373,6 +468,7 @@ class AsyncShell(ShellCore):
         self._turn = asyncio.Lock()
         self.on_mode: Callable[[str], None] | None = None  # called when its terminal's mode has changed
         self.on_unread: Callable[[], None] | None = None  # called when `take_unread` has something
+        self.on_detached: Callable[[], None] | None = None  # called once, when it is not ours any more
         self._told_mode = self.mode
 
     async def __aenter__(self) -> AsyncShell:
@@ -401,21 +497,41 @@ class AsyncShell(ShellCore):
             self.check_alive()
             self.send(self.prepare(line, given, timeout), given)
             self._remote.flush()
-            output = _Collected(on_output)
-            try:
-                in_time = await self._move(output, None if timeout is None else self.patience(timeout))
-            except BaseException:
-                await self._stop()
-                raise
-            out, err = output.whole()
-            if not in_time:
-                assert timeout is not None, "only a timeout ends so"
-                self._remote.abandon()
-                raise self.expired(line, timeout, out, err)
-            end = self.check_ran(self.end())
-            done = self.make_result(line, end, out, err, mode, started)
+            done, end = await self._finish(line, timeout, mode, started, on_output)
         self.raise_ends(done, end, timeout, check)
         return done
+
+    async def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
+        """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
+        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        async with self._turn:
+            line = self.joined()
+            if line is not None:
+                return (await self._finish(line, None, mode, time.monotonic(), on_output))[0]
+            output = _Collected(on_output)
+            while self._missed > 0:
+                await self._remote.until(self._has_output)
+                output.add(1, self._take_missed())
+                self._remote.flush()
+            self._check_lost()
+            return None
+
+    async def _finish(
+        self, line: opening.Text, timeout: float | None, mode: TextMode, started: float, on_output: OnOutput | None
+    ) -> tuple[ShellResult, Done | Exit]:
+        output = _Collected(on_output)
+        try:
+            in_time = await self._move(output, None if timeout is None else self.patience(timeout))
+        except BaseException:
+            await self._stop()
+            raise
+        out, err = output.whole()
+        if not in_time:
+            assert timeout is not None, "only a timeout ends so"
+            self._remote.abandon()
+            raise self.expired(line, timeout, out, err)
+        end = self.check_ran(self.end())
+        return self.make_result(line, end, out, err, mode, started), end
 
     def interrupt(self) -> None:
         """SIGINT for the command that runs now."""
@@ -428,6 +544,9 @@ class AsyncShell(ShellCore):
 
     def look(self) -> None:
         """For `async_`: something came."""
+        if not self.is_ours and self.on_detached is not None:
+            told, self.on_detached = self.on_detached, None
+            told()
         if self._state.unread and self.on_unread is not None:
             self.on_unread()
         if self.mode != self._told_mode:
@@ -442,6 +561,12 @@ class AsyncShell(ShellCore):
     async def room(self) -> None:
         """Wait until there is room for more keys."""
         await self._remote.until(lambda: self.writable)
+
+    async def detach(self) -> None:
+        """Leave it to itself; as `Shell.detach`."""
+        self.send_detach()
+        self._remote.flush()
+        await self._remote.until(self._is_left)
 
     async def close(self) -> None:
         """End the shell and what runs in it. Safe to repeat."""

@@ -14,6 +14,8 @@ from remote_shell.client.outcome import TextMode
 READ_SIZE = 64 * 1024  # of the buffer above a raw stream
 WRITE_MAX = 256 * 1024  # bytes copied at once from a caller's buffer
 
+NO_LINES = "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used"
+
 
 class QuietError(Exception):
     """The file has nothing more at hand, and was not to ask for more."""
@@ -121,11 +123,9 @@ def ahead(file: Any) -> Any:
 
 def writer(raw: RawInput, text: TextMode, bufsize: int) -> Any:
     """What `process.stdin` is."""
-    if bufsize == 0 and not text.text:
-        return raw
-    buffered = io.BufferedWriter(raw, io.DEFAULT_BUFFER_SIZE if bufsize <= 1 else bufsize)
+    below: Any = raw if bufsize == 0 else io.BufferedWriter(raw, io.DEFAULT_BUFFER_SIZE if bufsize <= 1 else bufsize)
     if not text.text:
-        return buffered
+        return below
     return io.TextIOWrapper(
-        buffered, encoding=text.encoding, errors=text.errors, write_through=True, line_buffering=bufsize == 1
+        below, encoding=text.encoding, errors=text.errors, write_through=True, line_buffering=bufsize == 1
     )

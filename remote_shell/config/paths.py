@@ -43,12 +43,20 @@ def runtime_dir() -> str:
     home = _own_home()
     if home is not None:
         _make(home)
-        return _check(_make(os.path.join(home, "run")), private=True)
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"{_RUN_USER}/{os.getuid()}"):
-        # XDG: a relative value is to be ignored. One that is not ours was inherited through su or sudo.
-        if os.path.isabs(base) and _is_our_folder(base):
-            return _check(_make(os.path.join(base, _NAME)), private=True)
-    return _check(_make(os.path.join(_TMP, f"{_NAME}-{os.getuid()}")), private=True)
+    return check_folder(_make(_runtime_place(home)), private=True)
+
+
+def places() -> dict[str, str]:
+    """Where the folders "config", "state" and "runtime" are or will be: for who only looks, and neither makes nor checks them.
+
+    Raises ConfigError if no home folder is known.
+    """
+    home = _own_home()
+    return {
+        "config": home if home is not None else _xdg_place("XDG_CONFIG_HOME", "~/.config"),
+        "state": os.path.join(home, "state") if home is not None else _xdg_place("XDG_STATE_HOME", "~/.local/state"),
+        "runtime": _runtime_place(home),
+    }
 
 
 def default_socket() -> str:
@@ -88,12 +96,26 @@ def _own_home() -> str | None:
 def _folder(*, own: str, variable: str, default: str) -> str:
     home = _own_home()
     if home is not None:
-        _check(_make(home), private=False)
-        return _check(_make(os.path.join(home, own)), private=False) if own else home
+        check_folder(_make(home), private=False)
+        return check_folder(_make(os.path.join(home, own)), private=False) if own else home
+    return check_folder(_make(_xdg_place(variable, default)), private=False)
+
+
+def _xdg_place(variable: str, default: str) -> str:
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):  # XDG: a relative value is to be ignored
         base = expand_home(default)
-    return _check(_make(os.path.join(base, _NAME)), private=False)
+    return os.path.join(base, _NAME)
+
+
+def _runtime_place(home: str | None) -> str:
+    if home is not None:
+        return os.path.join(home, "run")
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"{_RUN_USER}/{os.getuid()}"):
+        # XDG: a relative value is to be ignored. One that is not ours was inherited through su or sudo.
+        if os.path.isabs(base) and _is_our_folder(base):
+            return os.path.join(base, _NAME)
+    return os.path.join(_TMP, f"{_NAME}-{os.getuid()}")
 
 
 def _make(path: str) -> str:
@@ -121,8 +143,8 @@ def _is_our_folder(path: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
-def _check(path: str, *, private: bool) -> str:
-    """Refuse a folder in which somebody else could put or swap files; return `path`."""
+def check_folder(path: str, *, private: bool) -> str:
+    """Refuse a folder in which somebody else could put or swap files; return `path`. Raises ConfigError."""
     try:
         # A symlink in a shared /tmp may be a stranger's; one in ~/.config is the habit of people who keep dotfiles.
         status = os.lstat(path) if private else os.stat(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,6 +22,7 @@ from remote_shell.errors import ConfigError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SUBSYSTEM = re.compile(r"[A-Za-z0-9._:/+@-]{1,64}", re.ASCII)  # a word of the protocol
 _FIGURES = {field.name: field.type for field in dataclasses.fields(Limits)}
 
 
@@ -36,9 +38,15 @@ class ServerConfig(BaseModel):
     secret_file: str | None = None
     insecure_tcp: bool = False  # plain tcp, on loopback, is listened on only with this
     path: str = Field(default=DEFAULT_PATH, min_length=1)  # PATH of the commands
-    shell: str | None = None  # absolute; None is the account's own
+    shell: str | None = None  # absolute; None is the account's own; live shells: if it is zsh, on a terminal, else bash
     startup_files: bool = True  # a live shell on a terminal is a login shell, which reads the account's profile
     grace: float | None = Field(default=None, ge=0)  # seconds; the same figure as [limits] grace
+    subsystems: dict[str, list[str]] = {}  # name -> program and arguments; sftp is there without, and [] takes it away
+    allow_tcp_forwarding: bool | None = (
+        None  # tunnels: false nobody, true all; without: whose line in authorized_keys says so
+    )
+    gateway_ports: bool = False  # what listens for a tunnel may do so on other addresses than loopback
+    idle_exit: float | None = Field(default=None, gt=0)  # seconds without anybody after which it ends by itself
     limits: Limits = DEFAULT_LIMITS
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -62,6 +70,18 @@ class ServerConfig(BaseModel):
         for name, figure in value.items():
             _check_figure(name, figure)
         return dataclasses.replace(DEFAULT_LIMITS, **value)
+
+    @field_validator("subsystems", mode="after")
+    @classmethod
+    def _check_subsystems(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name, words in value.items():
+            if not _SUBSYSTEM.fullmatch(name):
+                raise ValueError(f"{name!a} is no name: 1 to 64 letters, digits and . _ : / + @ -")
+            if (words and not os.path.isabs(words[0])) or any("\0" in word for word in words):
+                raise ValueError(
+                    f'{name}: must be a list of an absolute path and its arguments, such as ["/opt/sftp-server"]'
+                )
+        return value
 
     @field_validator("authorized_keys", "secret_file", "shell", mode="after")
     @classmethod
@@ -91,8 +111,12 @@ class ServerConfig(BaseModel):
 
     @property
     def effective_limits(self) -> Limits:
-        """`limits` with `grace` in them."""
-        return self.limits if self.grace is None else dataclasses.replace(self.limits, grace=self.grace)
+        """`limits` with `grace` in them. One that was set is also the longest, unless `grace_max` says otherwise."""
+        grace = self.limits.grace if self.grace is None else self.grace
+        most = self.limits.grace_max
+        if grace != DEFAULT_LIMITS.grace and most == DEFAULT_LIMITS.grace_max:
+            most = grace
+        return dataclasses.replace(self.limits, grace=grace, grace_max=most)
 
 
 def load(path: str | None, **options: Any) -> ServerConfig:
@@ -138,10 +162,13 @@ def _line(fault: Any) -> str:
         return f"unknown key {key!a}; known are {', '.join(ServerConfig.model_fields)}"
     allowed = {
         "string_type": "must be a text between quotes",
+        "list_type": "must be a list of texts",
+        "dict_type": "must be a table",
         "string_too_short": "must not be empty",
         "bool_type": "must be true or false",
         "float_type": "must be a number of seconds",
         "greater_than_equal": "must not be below zero",
+        "greater_than": "must be above zero",
     }.get(kind)
     if kind == "literal_error":
         allowed = f"must be one of {fault['ctx']['expected']}"

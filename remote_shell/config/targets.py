@@ -15,15 +15,15 @@ DEFAULT_PORT = 8822
 _SOCKET_PATH_MAX = 107  # bytes; sun_path holds 108 with its NUL, unix(7)
 _HOST_MAX = 253  # characters, RFC 1035 section 2.3.4
 _LABEL_MAX = 63
-_HOW = "write HOST[:PORT], [IPV6]:PORT, tls:HOST:PORT, unix:PATH or tcp:127.0.0.1:PORT"
+_HOW = "write HOST[:PORT], [IPV6]:PORT, tls:HOST:PORT, ssh:[USER@]HOST, unix:PATH or tcp:127.0.0.1:PORT"
 
 
 class Target:
     """One place to connect to or to listen on; immutable, hashable, equal by value.
 
-    `kind` is "tls", "unix" or "tcp". `host` and `port` are empty and 0 for a Unix socket, `path` is empty for the others.
-    `user` is the account that `USER@` named, or empty; commands always run as the server's own account, so whoever connects
-    compares and refuses. `text` is what was typed.
+    `kind` is "tls", "unix", "tcp" or "ssh". `host` and `port` are empty and 0 for a Unix socket, `path` is empty for the others. Through
+    ssh `host` may be an alias of its settings, and port 0 is what they say. `user` is the account that `USER@` named, or empty: ssh logs in
+    as it; elsewhere commands always run as the server's own account, so whoever connects compares and refuses. `text` is what was typed.
     """
 
     __slots__ = ("host", "kind", "path", "port", "text", "user")
@@ -65,9 +65,11 @@ class Target:
 
     @property
     def address(self) -> str:
-        """`host:port`, brackets around an IPv6 address; empty for a Unix socket. Known hosts go by it."""
+        """`host:port`, brackets around an IPv6 address; empty for a Unix socket. Known hosts go by it, but for those of ssh."""
         if self.kind == "unix":
             return ""
+        if not self.port and self.kind == "ssh":
+            return f"[{self.host}]" if ":" in self.host else self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def with_user(self, user: str, text: str) -> Target:
@@ -112,7 +114,13 @@ def _parse(text: str, *, listen: bool) -> Target:
     if not text.isprintable() or any(sign.isspace() for sign in text):
         raise _refused(text, "it has a space or a control character")
     if colon and kind == "ssh":
-        raise _refused(text, "targets through ssh are not built yet; use tls:HOST:PORT or unix:PATH")
+        if listen:
+            raise _refused(
+                text, "ssh needs nothing that listens: from elsewhere, remote-shell shell ssh:HOST does it all"
+            )
+        user, rest = split_user(rest, text)
+        host, port = _ssh_host(rest, text)
+        return Target(kind, host=host, port=port, user=user, text=text)
     if colon and kind in ("tls", "tcp"):
         user, rest = split_user(rest, text)
         host, port = _host_and_port(rest, text, listen=listen)
@@ -158,6 +166,24 @@ def _host_and_port(rest: str, text: str, *, listen: bool) -> tuple[str, int]:
         raise _refused(text, "an IPv6 address stands in brackets: write [::1]:8822")
     host, colon, port = rest.partition(":")
     return _host(host, text), _port(port, text, listen=listen) if colon else DEFAULT_PORT
+
+
+def _ssh_host(rest: str, text: str) -> tuple[str, int]:
+    """Host and port for ssh: a name in its own settings may be any word that is no option; without a port it is 0, theirs to say."""
+    if rest.startswith("["):
+        host, _ = _host_and_port(rest, text, listen=False)
+        return host, _port(rest.rpartition("]:")[2], text, listen=False) if "]:" in rest else 0
+    if rest.count(":") > 1:
+        raise _refused(text, "an IPv6 address stands in brackets: write ssh:[::1]")
+    host, colon, port = rest.partition(":")
+    if not host:
+        raise _refused(text, "no host name")
+    if host.startswith("-"):
+        raise _refused(text, "a host name does not begin with '-'")
+    bad = next((sign for sign in host if not (sign.isalnum() or sign in "-._+")), None)
+    if bad is not None:  # ssh puts it into the commands that its settings name (ProxyCommand, %h)
+        raise _refused(text, f"a host name can't hold {bad!a}")
+    return host, _port(port, text, listen=False) if colon else 0
 
 
 def _port(port: str, text: str, *, listen: bool) -> int:

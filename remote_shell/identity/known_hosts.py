@@ -45,7 +45,9 @@ class KnownHosts:
         if verdict == "unknown":
             raise UnknownServerError(
                 f"the server {address} is not known here and there is no terminal to ask on. Its key is {fingerprint}. "
-                f"Compare that with what the server printed when it started; if they are equal, add: --fingerprint {fingerprint}"
+                f"Compare that with what the server printed when it started; if they are equal, add: --fingerprint {fingerprint}",
+                address,
+                fingerprint,
             )
         if verdict == "changed":
             raise self._changed(address, fingerprint)

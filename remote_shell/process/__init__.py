@@ -13,9 +13,12 @@ callbacks on a running asyncio loop and must be used from that loop's thread.
     output         reading one pipe
     input          writing one pipe
     pipes          PipeProcess: a command on pipes
-    shell          LiveShell: one long-lived bash
+    shell          LiveShell: one long-lived bash or zsh
     shell_command  one command of it, Done, ShellSink
+    shell_words    what it has to know of the shell's language
     bash_text      the words that we exchange with bash
-    bash_link      the pipes that they take
-    bash_watch     notices a bash that was talked out of answering
+    shell_link     the pipes that they take
+    shell_report   what comes back after each command
+    shell_terminal a terminal for the commands, a pipe for the shell's own lines
+    shell_watch    notices a shell that was talked out of answering
 """

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from remote_shell.errors import CommandError
 
@@ -16,8 +15,7 @@ STDOUT = 1
 STDERR = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """How a process ended: exactly one of `status` (0 to 255) and `signal` ("SIGKILL", "SIGRTMIN+3") is set."""
 
     status: int | None

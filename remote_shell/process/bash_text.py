@@ -13,19 +13,23 @@ rejected for that: whoever sets their own (direnv, starship) would end the repor
 PS2 are set anew after each command. So was a second typed line after each first: 20 of 70 microseconds. The same words are
 typed with a backslash or after `builtin` because users may have aliases and functions of these names.
 
+While it reports its stderr is the text's descriptor, which can't be written to: /dev/null would have to be opened, 15 of 75
+microseconds. /dev/fd is a link to /proc/self/fd.
+
 On a terminal the commands of a pipeline have their statuses told, by a word of ours that follows the user's own.
 
 What it costs a user: `set -x` shows three signs (+++) instead of one; traps on ERR and DEBUG run for our words too;
 `$_` and PIPESTATUS are not kept; under `set -e` a last `a && b` that fails ends the shell; SIGINT writes a newline on stderr.
 
-Must never put a user's text into a typed line. Neighbours: `bash_link` sends and receives it.
+Must never put a user's text into a typed line. Neighbours: `shell_link` sends it, `shell_report` reads what comes back,
+`zsh_text` has the same for zsh.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+
+from remote_shell.process.shell_words import ShellWords
 
 # Descriptors in bash: below the 63 that process substitution counts down from, above those that people choose by hand.
 TEXT_FD = 46
@@ -72,17 +76,6 @@ readonly -f __remote_shell_pipe
 _SETTINGS = b"set +H +o history; history -c; unset HISTFILE MAILCHECK; shopt -s execfail\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What bash tells after a command: `flags` are the letters of `$-`, `cwd` is `$PWD` (empty if it was unset)."""
-
-    serial: int
-    status: int
-    flags: bytes
-    cwd: bytes
-    statuses: tuple[int, ...] = ()
-
-
 def start_text(stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
     """The first typed lines: no prompt before stderr is the user's, descriptors in their places, the report defined."""
     moves = (b"2>&%d" % stderr_fd, b"%d>&%d" % (STATUS_FD, status_fd), b"%d<&%d" % (TEXT_FD, text_fd))
@@ -96,12 +89,12 @@ def start_text(stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
 
 def report_text(serial: int) -> bytes:
     """A typed line that asks for a report; nothing happens if this serial was reported last."""
-    return b"{ __remote_shell_report %d; } 2>/dev/null\n" % serial
+    return b"{ __remote_shell_report %d; } 2<&%d\n" % (serial, TEXT_FD)
 
 
 def run_text(serial: int) -> bytes:
     """The typed line that runs what lies in the memfd and reports."""
-    return b"\\builtin . /dev/fd/%d; %s" % (TEXT_FD, report_text(serial))
+    return b"\\builtin . /proc/self/fd/%d; %s" % (TEXT_FD, report_text(serial))
 
 
 def exit_text() -> bytes:
@@ -121,24 +114,47 @@ def source_text(line: bytes, stdin: bytes, flags: bytes, *, statuses: bool = Fal
         line = b"set -x;" + line  # in the same line, so that line numbers stay true
     if b"v" in flags:
         line = b"set -v\n" + line  # -v echoes from the next line on
-    return b'\\builtin \\eval "%s" 0<%s %d>&- %d>&-' % (_SPECIAL.sub(rb"\\\g<0>", line), stdin, TEXT_FD, STATUS_FD)
+    return b'\\builtin \\eval "%s" 0<%s %d>&- %d>&-' % (_SPECIAL.sub(_escaped, line), stdin, TEXT_FD, STATUS_FD)
 
 
-class ReportReader:
-    """Reports out of a byte stream, however it is cut. Names with newlines are safe: only NUL ends a field."""
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\\" + found[0]
 
-    def __init__(self) -> None:
-        self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Report]:
-        """The reports that are complete with `data`."""
-        *fields, self._rest = (self._rest + data).split(b"\0")
-        left = len(fields) % 5
-        if left:
-            self._rest = b"\0".join([*fields[-left:], self._rest])
-            del fields[-left:]
-        for at in range(0, len(fields), 5):
-            serial, status, flags, cwd, statuses = fields[at : at + 5]
-            if serial.isdigit() and status.isdigit():  # else somebody wrote nonsense to our descriptor
-                several = tuple(int(one) & 255 for one in statuses.split()[:256] if one.isdigit())
-                yield Report(int(serial), int(status), flags, cwd, several)
+class Bash:
+    """These words as `ShellWords`."""
+
+    name = "bash"
+
+    def argv(self, path: bytes, *, startup_files: bool, terminal: bool) -> tuple[bytes, ...]:
+        """No startup file, unless asked for; on a terminal a login shell, as sshd's would be."""
+        if startup_files and terminal:
+            return (path, b"--login", *ARGUMENTS)
+        return (path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
+
+    def start_text(self, stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
+        """See above."""
+        return start_text(stderr_fd, status_fd, text_fd)
+
+    def report_text(self, serial: int) -> bytes:
+        """See above."""
+        return report_text(serial)
+
+    def again_text(self, serial: int) -> bytes:
+        """The same."""
+        return report_text(serial)
+
+    def run_text(self, serial: int, text: bytes, stdin: bytes) -> bytes:
+        """See above; bash has the text on a descriptor, and the text has the redirections."""
+        return run_text(serial)
+
+    def source_text(self, line: bytes, stdin: bytes, flags: bytes, *, statuses: bool) -> bytes:
+        """See above."""
+        return source_text(line, stdin, flags, statuses=statuses)
+
+    def exit_text(self) -> bytes:
+        """See above."""
+        return exit_text()
+
+
+BASH: ShellWords = Bash()

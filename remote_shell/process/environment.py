@@ -1,7 +1,7 @@
 """The environment of a command: made from the account and the config, never from the server's own.
 
 Must never read os.environ: what the server was started with (tokens, paths, LD_PRELOAD) is not the command's business.
-Neighbours: the server calls `base_environment` where a client gave no exact `env=`; `launch` hands the result over.
+Neighbours: the server adds up `base_environment` and `allowed_from_client` where a client gave no exact `env=`; `launch` hands it over.
 """
 
 from __future__ import annotations
@@ -51,16 +51,18 @@ def known_terminal(term: bytes, home: bytes, folders: Sequence[bytes] = TERMINFO
     return b"dumb"
 
 
-def base_environment(account: pwd.struct_passwd, path: str, extra: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """HOME, USER, LOGNAME, SHELL and PATH, and those of `extra` (sent by the client) that the allow-list knows."""
-    shell = account.pw_shell or "/bin/sh"  # empty means /bin/sh: passwd(5)
+def allowed_from_client(pairs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Those that are taken of what a client sent unasked."""
+    return {name: value for name, value in pairs.items() if is_allowed_from_client(name) and b"=" not in name}
+
+
+def base_environment(account: pwd.struct_passwd, path: str) -> dict[bytes, bytes]:
+    """HOME, USER, LOGNAME, SHELL and PATH."""
     name = os.fsencode(account.pw_name)
-    environment = {
+    return {
         b"HOME": os.fsencode(account.pw_dir),
         b"USER": name,
         b"LOGNAME": name,
-        b"SHELL": os.fsencode(shell),
+        b"SHELL": os.fsencode(account.pw_shell or "/bin/sh"),  # empty means /bin/sh: passwd(5)
         b"PATH": os.fsencode(path),
     }
-    allowed = {key: value for key, value in extra.items() if is_allowed_from_client(key) and b"=" not in key}
-    return {**environment, **allowed}

@@ -21,11 +21,13 @@ from remote_shell.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     CommandRefusedError,
+    CommandTooLongError,
     WorkingDirectoryError,
 )
 from remote_shell.process import children
 from remote_shell.process.environment import DEFAULT_PATH
 
+_DEFAULT_PATH = DEFAULT_PATH.encode()
 _NO_RESOURCES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
@@ -73,6 +75,21 @@ def spawn(
         raise _start_error(error, argv[0], program, cwd) from error
 
 
+def program_of(argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, bytes]) -> bytes:
+    """The file that `argv` would start, for who starts it elsewhere. Raises what `spawn` would, as far as can be seen before."""
+    _refuse_nonsense(argv, cwd, env)
+    program = find_program(argv[0], cwd, env)
+    _check_program(argv[0], program, cwd)
+    return program
+
+
+def failure_of(number: int, tried: str, argv: Sequence[bytes], program: bytes, cwd: bytes) -> CommandError:
+    """What it means that it was started elsewhere and failed with errno `number` where "cwd" or "program" was tried, or something else."""
+    error = OSError(number, os.strerror(number))
+    error.filename = {"cwd": cwd, "program": program}.get(tried)
+    return _start_error(error, argv[0], program, cwd)
+
+
 def abandon(process: subprocess.Popen[bytes]) -> None:
     """End a process that was just started and can't be watched."""
     try:
@@ -89,10 +106,10 @@ def find_program(name: bytes, cwd: bytes, env: Mapping[bytes, bytes]) -> bytes:
         raise CommandNotFoundError("the command is an empty string", "")
     if b"/" in name:
         return _join(cwd, name)  # the kernel judges it
-    path = env.get(b"PATH", DEFAULT_PATH.encode())
+    path = env.get(b"PATH", _DEFAULT_PATH)
     folders = path.split(b":")
     for folder in folders:
-        candidate = b"%b/%b" % (folder, name) if folder.startswith(b"/") else _join(cwd, _join(folder, name))
+        candidate = folder + b"/" + name if folder[:1] == b"/" else _join(cwd, _join(folder, name))
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     _check_directory(cwd)
@@ -116,11 +133,13 @@ def _join(folder: bytes, name: bytes) -> bytes:
 def _refuse_nonsense(argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, bytes]) -> None:
     if not argv:
         raise CommandRefusedError("no command was given")
-    for word in argv:
-        if b"\0" in word:
-            raise CommandRefusedError("a word of the command contains a NUL byte, which no program can receive")
+    if b"\0" in b"".join(argv):
+        raise CommandRefusedError("a word of the command contains a NUL byte, which no program can receive")
     if b"\0" in cwd:
         raise CommandRefusedError("the directory's name contains a NUL byte")
+    names = b"\0".join(env)  # looked at as a whole: one by one they cost every start more than all else in here
+    if not (b"=" in names or b"" in env or names.count(b"\0") >= len(env) or b"\0" in b"".join(env.values())):
+        return
     for key, value in env.items():
         if not key or b"=" in key or b"\0" in key or b"\0" in value:
             raise CommandRefusedError(
@@ -152,7 +171,7 @@ def _check_directory(cwd: bytes) -> None:
 def _bad_directory(cwd: bytes, number: int | None) -> WorkingDirectoryError:
     reason = os.strerror(number or errno.ENOENT)
     text = f"cannot enter the directory {show(cwd)}: {reason}; choose one that exists on the server"
-    return WorkingDirectoryError(text, os.fsdecode(cwd))
+    return WorkingDirectoryError(text, os.fsdecode(cwd), number)
 
 
 def no_resources(error: OSError) -> CommandRefusedError:
@@ -168,7 +187,7 @@ def _start_error(error: OSError, name: bytes, program: bytes, cwd: bytes) -> Com
         error.errno == errno.E2BIG
     ):  # execve(2): one word of 128 KiB, or words and environment together; waiting is of no use
         text = f"cannot start {show(name)}: {os.strerror(error.errno)}; shorten it, or send the data on stdin"
-        return CommandRefusedError(text)
+        return CommandTooLongError(text, os.fsdecode(name))
     if error.filename == cwd and program != cwd:
         return _bad_directory(cwd, error.errno)
     if error.filename is None:
@@ -200,4 +219,4 @@ def _not_executable(name: bytes, program: bytes, number: int | None = None) -> C
         text = f"{where}: permission denied; try chmod +x, or look at the mount's noexec"
     else:
         text = f"{where}: {os.strerror(number)}"
-    return CommandNotExecutableError(text, os.fsdecode(name))
+    return CommandNotExecutableError(text, os.fsdecode(name), number)

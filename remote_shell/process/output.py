@@ -81,6 +81,11 @@ class OutputPipe:
             self.due -= len(data)
             self.sink.on_output(self.stream, data)
 
+    def look(self) -> None:
+        """Read once, if no pause forbids it: most pipes are at their end when the process is, and then the end is told."""
+        if self.fd >= 0 and not self.paused and (data := self._read(self._size)):
+            self.sink.on_output(self.stream, data)
+
     def close(self) -> None:
         """Give the pipe up: a child that writes on gets SIGPIPE."""
         if self.fd < 0:

@@ -1,7 +1,7 @@
 """A command on pipes: started, fed, read, signalled, ended.
 
-All decisions are synchronous callbacks of the loop: no task, no thread. A quick command costs one or two turns: the end of its
-stdout, its exit and the end of its stderr are seen together.
+All decisions are synchronous callbacks of the loop: no task, no thread. A quick command costs one turn: the ends of its output are seen
+together with its exit, since we hold the write ends too while it is `young`.
 
 Must never wait for survivors that hold the pipes before it tells the exit, nor reap the leader while its tree is being
 killed (its number keeps the group's number ours). Neighbours: `launch` starts it, `output` and `input` are its pipes, `tree` ends
@@ -25,14 +25,15 @@ from remote_shell.process.input import InputPipe
 from remote_shell.process.output import OutputPipe
 from remote_shell.process.poller import Poller
 from remote_shell.process.tree import ProcessTree, TreeKiller, signal_group
+from remote_shell.process.young import Nursery, let_go
 
 
 class PipeProcess:
     """A running command. `exit` is set when it was told; then signals are dropped, and output of survivors may follow."""
 
     __slots__ = (
-        "_killer", "_limits", "_loop", "_outputs", "_pidfd", "_poller", "_popen", "_report_timer", "_seen", "_settling", "_sink",
-        "_tree", "exit", "stdin",
+        "_held", "_killer", "_limits", "_loop", "_outputs", "_pidfd", "_poller", "_popen", "_report_timer", "_seen", "_settling",
+        "_sink", "_tree", "exit", "stdin",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class PipeProcess:
         self.stdin: InputPipe | None = None  # for `shell`; others write through the methods
         self._tree = ProcessTree(popen.pid, command_id)
         self._killer: TreeKiller | None = None
+        self._held: list[int] = []  # the write ends of its output, while it is young
         self._seen: Exit | None = None  # the exit, before it is told
         self._report_timer: asyncio.TimerHandle | None = None
         self._settling: list[Callable[[], None]] = []  # wait until what is in the pipes was passed on
@@ -103,8 +105,11 @@ class PipeProcess:
         except OSError as error:
             ends.close()
             raise launch.no_resources(error) from error
-        ends.close_theirs()
         process = cls(popen, pidfd, command_id, sink, loop, limits)
+        if hidden_stderr is None:
+            process._held, ends.written = ends.written, []
+            Nursery.of(loop, limits).add(process._held)
+        ends.close_theirs()
         try:
             process._watch(ends)
         except OSError as error:  # epoll_ctl(2): ENOSPC, ENOMEM
@@ -180,19 +185,32 @@ class PipeProcess:
         self.kill(0, "SIGKILL")
 
     @property
+    def ending(self) -> bool:
+        """Its exit was seen, and is told as soon as its output was passed on."""
+        return self._seen is not None and self._killer is None
+
+    @property
     def killing(self) -> bool:
         """A ladder is under way: something of the tree may be alive. False again when all of it is gone."""
         return self._killer is not None
 
     def settle(self, then: Callable[[], None]) -> None:
         """Call `then` when all bytes that are in the pipes now were passed on: at once, unless output is paused."""
-        self._settling.append(then)
+        sink, settled = self._sink, not self._settling
         for output in self._outputs:
             output.settle()
+            settled = settled and not output.due
+        if self._sink is not sink:  # closed by a call of the sink's, just now
+            return
+        if settled and not self._settling:  # as nearly always
+            then()
+            return
+        self._settling.append(then)
         self._check_settled()
 
     def close(self) -> None:
         """Forget the streams: nothing more is told. The process goes on, and is reaped when it ends."""
+        let_go(self._held)
         self._sink = _NOBODY
         self._settling.clear()
         for output in self._outputs:
@@ -233,6 +251,7 @@ class PipeProcess:
             if result is None:
                 return
             seen = Exit.from_waitid(result)
+        let_go(self._held)
         self._poller.drop(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
@@ -252,6 +271,8 @@ class PipeProcess:
         self.settle(self._tell_exit)
 
     def _tell_exit(self) -> None:
+        for output in self._outputs:
+            output.look()  # most are at their end, and `close` then says that too
         self.exit = self._seen
         if self.exit is not None:
             self._sink.on_exit(self.exit)
@@ -292,12 +313,13 @@ _NOBODY: Sink = _Nobody()
 class _Ends:
     """The ends of a command's pipes until somebody owns them. Children inherit none by accident. OSError: EMFILE, ENFILE."""
 
-    __slots__ = ("input", "outputs", "theirs")
+    __slots__ = ("input", "outputs", "theirs", "written")
 
     def __init__(self) -> None:
         self.input: int | None = None  # our write end of stdin
         self.outputs: list[int] = []  # our read ends of stdout, stderr
         self.theirs: list[int] = []  # blocking, as programs expect: O_NONBLOCK belongs to an end, not to the pipe
+        self.written: list[int] = []  # the same: their write ends of stdout, stderr
 
     def child_reads(self) -> int:
         theirs, self.input = os.pipe2(os.O_CLOEXEC)
@@ -311,13 +333,14 @@ class _Ends:
     def child_writes(self) -> int:
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         self.outputs.append(ours)
-        self.theirs.append(theirs)
+        self.written.append(theirs)
         return theirs
 
     def close_theirs(self) -> None:
-        for fd in self.theirs:
+        for fd in (*self.theirs, *self.written):
             os.close(fd)
         self.theirs.clear()
+        self.written.clear()
 
     def close(self) -> None:
         self.close_theirs()

@@ -20,7 +20,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from remote_shell.errors import CommandError
 from remote_shell.limits import Limits
@@ -31,6 +31,7 @@ from remote_shell.process.input import InputPipe
 from remote_shell.process.output import OutputPipe
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.poller import Poller
+from remote_shell.process.reads import Reads
 from remote_shell.process.tree import signal_group
 
 Mode = Literal["cooked", "no_echo", "raw"]
@@ -42,7 +43,9 @@ _LFLAG, _CC = 3, 6  # in what tcgetattr returns
 _SETSID = (b"/usr/bin/setsid", b"-c")  # util-linux, essential on Debian
 # What a terminal can hold back when a command's end is seen: 64 KiB in tty_buffer.c, 4 KiB in n_tty.c, and as much again to be sure.
 _HELD_MAX = 160 * 1024
-_LINE_AGAIN, _LINE_AGAIN_MAX = 0.002, 0.05  # seconds between two looks whether the line before was read
+_EXTERNAL_LATER = 0.02  # seconds after a change of the mode
+# seconds between two looks whether the line before was read, of which `reads` may not tell
+_LINE_AGAIN, _LINE_AGAIN_MAX = 0.002, 0.05
 
 
 class Size(NamedTuple):
@@ -55,10 +58,14 @@ class Size(NamedTuple):
 class PtyProcess(PipeProcess):
     """A running command whose descriptors 0, 1 and 2 are a terminal. Everything comes as stream 1."""
 
-    __slots__ = ("_lines", "slave_path")
+    __slots__ = ("_lines", "_lines_timer", "_reads", "_remembered", "_watched", "slave_path")
 
     slave_path: bytes
     _lines: deque[bytes]  # wait until the one before was read; empty: an end of file
+    _lines_timer: asyncio.TimerHandle | None  # when to look whether it was
+    _reads: Reads | None  # tells that it was, while lines wait
+    _watched: int  # by it
+    _remembered: list[Any] | None  # the terminal's attributes
 
     @classmethod
     def start_on_terminal(
@@ -110,7 +117,8 @@ class PtyProcess(PipeProcess):
         finally:
             os.close(slave)
         process = cls(popen, pidfd, command_id, sink, loop, limits)
-        process.slave_path, process._lines = path, deque()
+        process.slave_path, process._lines, process._remembered = path, deque(), None
+        process._lines_timer, process._reads, process._watched = None, None, -1
         try:
             process._watch_terminal(master, on_mode)
         except OSError as error:
@@ -130,7 +138,7 @@ class PtyProcess(PipeProcess):
         except OSError:
             os.close(writer)
             raise
-        self._outputs = (PtyOutput(STDOUT, master, poll, self._sink, self._pipe_changed, limits, on_mode),)
+        self._outputs = (PtyOutput(STDOUT, master, poll, self._sink, self._pipe_changed, limits, self._loop, on_mode),)
         poll.add(self._pidfd, select.EPOLLIN, self._look)
 
     @property
@@ -163,6 +171,15 @@ class PtyProcess(PipeProcess):
         if self._terminal.fd >= 0:
             _set_size(self._terminal.fd, size)
 
+    def remember(self) -> None:
+        """How the terminal is set now, for `mend`."""
+        self._remembered = termios.tcgetattr(self._terminal.fd) if self._terminal.fd >= 0 else None
+
+    def mend(self) -> None:
+        """Set the terminal as it was remembered, if it is in raw mode now: who did that was killed."""
+        if self._terminal.fd >= 0 and self._remembered is not None and self.mode == "raw":
+            termios.tcsetattr(self._terminal.fd, termios.TCSANOW, self._remembered)
+
     def foreground(self) -> int | None:
         """The foreground process group, which ^C would reach, or None."""
         if self._terminal.fd < 0:
@@ -172,6 +189,32 @@ class PtyProcess(PipeProcess):
         except OSError:
             return None
         return group if group > 0 else None
+
+    def write_stdin(self, data: bytes | memoryview) -> None:
+        """Keys. They may have been typed for a program that read keys, and lines are read now: then the kernel takes them as it
+        would have taken them here. Under EXTPROC ^C would interrupt nobody, and Enter would end no line.
+        """
+        terminal = self._terminal
+        late = False
+        if terminal.tells_modes:
+            late = self.mode != "raw" and not terminal.kernel_edits
+            terminal.kernel_edits |= late
+            terminal.set_external(False)
+        super().write_stdin(data)
+        if late:
+            self._end_late()
+
+    def _end_late(self, delay: float = _LINE_AGAIN) -> None:
+        """EXTPROC again, when all of it was read: under it ^D would be data."""
+        terminal = self._terminal
+        if terminal.fd < 0 or not isinstance(self.stdin, PtyInput):
+            return
+        terminal.mode()  # nothing tells of a change meanwhile
+        if self.stdin.queued or self._waiting():
+            self._loop.call_later(delay, self._end_late, min(2 * delay, _LINE_AGAIN_MAX))
+        else:
+            terminal.kernel_edits = False
+            terminal.mode()
 
     def write_line(self, text: bytes) -> None:
         """A line, edited elsewhere, as input; in line mode only, and without an echo. Empty: an end of file.
@@ -184,19 +227,44 @@ class PtyProcess(PipeProcess):
         if len(self._lines) == 1:
             self._write_lines()
 
-    def _write_lines(self, delay: float = _LINE_AGAIN) -> None:
+    def _write_lines(self, delay: float | None = None) -> None:
+        """Those whose turn it is. Called again when the terminal was read, and after `delay` even so."""
         terminal = self._terminal
         if terminal.fd < 0 or not isinstance(self.stdin, PtyInput):
             self._lines.clear()
+            self._forget_reads()
             return
         raw = terminal.mode() == "raw"  # who reads keys gets all of them
         while self._lines:
             if not raw and (self.stdin.queued or self._waiting()):
-                self._loop.call_later(delay, self._write_lines, min(2 * delay, _LINE_AGAIN_MAX))
-                return
+                if self._lines_timer is None:
+                    delay = delay or _LINE_AGAIN
+                    self._lines_timer = self._loop.call_later(delay, self._look_again, delay)
+                if self._reads is not None or not self._watch_reads():
+                    return
+                continue  # it may have been read before the watch was there
             line = self._lines.popleft()
             terminal.set_external(not raw)
             self.stdin.write_own(line or terminal.character(termios.VEOF))
+        self._forget_reads()
+
+    def _look_again(self, delay: float) -> None:
+        self._lines_timer = None
+        self._write_lines(min(2 * delay, _LINE_AGAIN_MAX))
+
+    def _watch_reads(self) -> bool:
+        try:
+            reads = Reads.of(self._loop)
+            self._watched = reads.watch(self.slave_path, self._write_lines)
+        except OSError:  # the account has none left: then there are the looks
+            return False
+        self._reads = reads
+        return True
+
+    def _forget_reads(self) -> None:
+        if self._reads is not None:
+            self._reads.forget(self._watched)
+            self._reads = None
 
     def _waiting(self) -> int:
         """Bytes of input that nobody has read."""
@@ -217,6 +285,7 @@ class PtyProcess(PipeProcess):
         """Take back the input that nobody has read. Only while the program is known not to read: see `shell`."""
         later = b"".join(self._lines)
         self._lines.clear()
+        self._forget_reads()
         try:
             slave = os.open(self.slave_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -284,7 +353,7 @@ class PtyInput(InputPipe):
 class PtyOutput(OutputPipe):
     """The terminal's output, in packet mode where modes are told."""
 
-    __slots__ = ("_mode", "_on_mode")
+    __slots__ = ("_loop", "_mode", "_on_mode", "_timer", "kernel_edits")
 
     def __init__(
         self,
@@ -294,13 +363,22 @@ class PtyOutput(OutputPipe):
         sink: Sink,
         changed: Callable[[], None],
         limits: Limits,
+        loop: asyncio.AbstractEventLoop,
         on_mode: Callable[[Mode], None] | None,
     ) -> None:
         super().__init__(stream, fd, poll, sink, changed, limits)
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None  # EXTPROC is still to be switched
         self._on_mode = on_mode
         self._mode: Mode | None = None
+        self.kernel_edits = False  # for once, though lines are read
         if on_mode is not None:
             self._look_at_mode()
+
+    @property
+    def tells_modes(self) -> bool:
+        """Somebody else edits lines."""
+        return self._on_mode is not None
 
     def mode(self) -> Mode:
         """As the terminal is set now; a change that was not told yet is told."""
@@ -369,7 +447,8 @@ class PtyOutput(OutputPipe):
             if data[0]:  # TIOCPKT_IOCTL and its like: one byte of flags
                 self._look_at_mode()
             elif len(data) > 1:
-                if self._mode == "raw":  # without EXTPROC no packet tells of the next change
+                if self._mode == "raw" or self.kernel_edits or self._timer is not None:
+                    # without EXTPROC no packet tells of the next change
                     self._look_at_mode()
                 return data[1:]
 
@@ -378,13 +457,26 @@ class PtyOutput(OutputPipe):
 
     def _look_at_mode(self) -> None:
         mode = _mode_of(self.fd) if self.fd >= 0 else "raw"
-        if self.fd >= 0:
-            # In raw mode the kernel has to see ^C; in the others `stty sane` may have switched EXTPROC off.
-            _set_external(self.fd, mode != "raw")
+        if self._timer is not None and mode != self._mode:
+            self._timer.cancel()
+            self._timer = None
+        if self.fd >= 0 and self._timer is None and _is_external(self.fd) != self._shall_be_external(mode):
+            # Not at once: stty(1) compares what it set with what is set then, and calls a difference a failure.
+            self._timer = self._loop.call_later(_EXTERNAL_LATER, self._switch)
         if mode != self._mode:
             self._mode = mode
             if self._on_mode is not None:
                 self._on_mode(mode)
+
+    def _shall_be_external(self, mode: Mode) -> bool:
+        """In raw mode the kernel has to see ^C; in the others `stty sane` may have switched EXTPROC off."""
+        return mode != "raw" and not self.kernel_edits
+
+    def _switch(self) -> None:
+        self._timer = None
+        if self.fd >= 0:
+            _set_external(self.fd, self._shall_be_external(_mode_of(self.fd)))
+            self._look_at_mode()
 
 
 def _prepare(master: int, size: Size, *, line_mode: bool) -> None:
@@ -405,6 +497,10 @@ def _has_input(fd: int) -> bool:
 
 def _set_size(fd: int, size: Size) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+
+def _is_external(fd: int) -> bool:
+    return bool(termios.tcgetattr(fd)[_LFLAG] & _EXTPROC)
 
 
 def _set_external(fd: int, on: bool) -> None:

@@ -1,16 +1,17 @@
-"""The live shell: one long-lived bash that keeps directory, variables and functions between commands.
+"""The live shell: one long-lived bash (or zsh) that keeps directory, variables and functions between commands.
 
 A command's end is reported on a pipe of its own, and what the command wrote is in the output pipes before that: at the report
 we pass on what FIONREAD shows there, then tell `done`. Output that comes between commands is that of background jobs.
 
-On a terminal (`pty`) bash types from a pipe even so: only its commands have the terminal as their stdin, so that bash never takes a
-person's input for a command of ours, and what a command left unread can be taken back.
+On a terminal (`pty`) the shell has its lines from a pipe even so: only its commands have the terminal as their stdin, so that it never
+takes a person's input for a command of ours, and what a command left unread can be taken back.
 
 Must never run two commands at once, let a late Ctrl-C reach the next command, or hang on what a user does to the shell: it
-ends (`exit`, `set -e`), is replaced (`exec`), or a timeout ends it. Only bash: dash ends itself on a syntax error in `eval`.
+ends (`exit`, `set -e`), is replaced (`exec`), or a timeout ends it. Never dash: it ends itself on a syntax error
+in `eval`.
 
-Neighbours: `pipes` runs bash, `bash_link` types and reads the reports, `bash_text` has the words, `shell_command` is one command;
-the server implements `ShellSink`.
+Neighbours: `pipes` runs the shell, `shell_link` types and reads the reports, `bash_text` and `zsh_text` have the words, `shell_command`
+is one command; the server implements `ShellSink`.
 """
 
 from __future__ import annotations
@@ -20,57 +21,65 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import islice
 
 from remote_shell.errors import CommandRefusedError, ShellEndedError
 from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit, signal_number
-from remote_shell.process.bash_link import LOWEST, BashLink
-from remote_shell.process.bash_terminal import TerminalEnds
-from remote_shell.process.bash_text import ARGUMENTS, NO_STARTUP_FILES, Report, exit_text
-from remote_shell.process.bash_watch import BashWatch
+from remote_shell.process.bash_text import BASH
 from remote_shell.process.input import InputPipe
 from remote_shell.process.launch import no_resources
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.poller import Poller
 from remote_shell.process.pty import Mode, PtyProcess, Size
-from remote_shell.process.shell_command import NOBODY, Done, ShellCommand, ShellSink, State
+from remote_shell.process.shell_command import NOBODY, Done, Forked, ShellCommand, ShellSink, State
+from remote_shell.process.shell_link import LOWEST, ShellLink
+from remote_shell.process.shell_report import Report
+from remote_shell.process.shell_terminal import BASH_PATH, TerminalEnds
+from remote_shell.process.shell_watch import ShellWatch
+from remote_shell.process.shell_words import ShellWords
 
-_READ_AGAIN = 0.001  # seconds between two looks whether bash has read what we typed, and how many of them
+_READ_AGAIN = (
+    0.001  # seconds between two looks whether the shell is where a SIGINT does what it should, and how many of them
+)
 _READ_PATIENCE = 100
 _INTERRUPT_LOOKS = (0.02, 0.1, 0.5, 2.0)  # seconds after a SIGINT at which we look whether it got lost
 _KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
 
 
 class LiveShell:
-    """A running bash. `cwd` is its directory after the last command."""
+    """A running shell. `cwd` is its directory after the last command."""
 
     __slots__ = (
         "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
-        "_serial", "_sink", "_state", "_terminal", "_typed", "_watch", "cwd",
+        "_serial", "_sink", "_state", "_terminal", "_typed", "_watch", "_words",
+        "cwd",
     )  # fmt: skip
 
-    def __init__(self, cwd: bytes, sink: ShellSink, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    def __init__(
+        self, cwd: bytes, words: ShellWords, sink: ShellSink, loop: asyncio.AbstractEventLoop, limits: Limits
+    ) -> None:
         """For `start` only."""
         self.cwd = cwd
+        self._words = words
         self._sink = sink
         self._loop = loop
         self._limits = limits
         self._poller = Poller.of(loop)
         self._process: PipeProcess
         self._terminal: PtyProcess | None = None  # the same, if it is one
-        self._typed: InputPipe  # what bash reads its commands from
-        self._link: BashLink
-        self._watch: BashWatch | None = None
+        self._typed: InputPipe  # what it reads its commands from
+        self._link: ShellLink
+        self._watch: ShellWatch | None = None
         self._children = -1  # /proc/PID/task/PID/children, kept open: a look costs one system call
         self._state: State = "alive"
         self._queue: deque[ShellCommand] = deque()
         self._current: ShellCommand | None = None  # runs, or was reported and waits for its output to be passed on
         self._serial = 0  # of the report that is waited for, if any is; never used again
         self._interrupts = 0  # SIGINTs whose effect is not proved to be over
-        self._asking = True  # for that proof; at first for the report that bash has started
+        self._asking = True  # for that proof; at first for the report that it has started
 
     @classmethod
     def start(
@@ -82,41 +91,41 @@ class LiveShell:
         sink: ShellSink,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
-        shell_path: bytes = b"/bin/bash",
+        shell_path: bytes = BASH_PATH,
+        words: ShellWords = BASH,
         startup_files: bool = False,
         size: Size | None = None,
     ) -> LiveShell:
-        """Start bash in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
+        """Start the shell in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
 
-        No startup file is read (`--norc --noprofile`), so that a command finds the same shell everywhere, unless
-        `startup_files` asks for them. What they write on stderr is lost with bash's own messages at its start. With `size` its
+        `words` are those of the program at `shell_path`. No startup file is read, so that a command finds the same shell everywhere, unless
+        `startup_files` asks for them. What they write on stderr is lost with the shell's own messages at its
+        start. With `size` its
         commands have a terminal, in line mode, and with `startup_files` it is a login shell, as sshd's would be.
         """
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if 0 <= most <= LOWEST + 2:
             text = f"the server may open {most} files, a live shell uses numbers above {LOWEST}: start it with a higher ulimit -n"
             raise CommandRefusedError(text, "resources")
-        shell = cls(cwd, sink, loop, limits)
-        argv = (shell_path, *(() if startup_files else NO_STARTUP_FILES), *ARGUMENTS)
-        if startup_files and size is not None:
-            argv = (shell_path, b"--login", *ARGUMENTS)
+        shell = cls(cwd, words, sink, loop, limits)
+        argv = words.argv(shell_path, startup_files=startup_files, terminal=size is not None)
         try:
-            link = shell._link = BashLink(shell._poller, shell._reported, shell._status_ended)
+            link = shell._link = ShellLink(words, shell._poller, shell._reported, shell._status_ended)
         except OSError as error:
             raise no_resources(error) from error
         try:
             if size is None:
                 process = shell._process = PipeProcess.start(
-                    argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell), loop=loop, limits=limits,
+                    argv, cwd=cwd, env=env, command_id=command_id, sink=_ProcessSink(shell), loop=loop, limits=limits,
                     stdin="pipe", hidden_stderr=link.inherit,
                 )  # fmt: skip
                 assert process.stdin is not None
                 shell._typed = process.stdin
             else:
-                ends = TerminalEnds(link, shell_path)
+                ends = TerminalEnds(link)
                 try:
                     process = shell._process = shell._terminal = PtyProcess.start_on_terminal(
-                        argv, cwd=cwd, env=env, command_id=command_id, sink=_BashSink(shell),
+                        argv, cwd=cwd, env=env, command_id=command_id, sink=_ProcessSink(shell),
                         loop=loop, limits=limits, size=size, on_mode=shell._mode, wrapped=ends.wrap,
                     )  # fmt: skip
                     shell._typed = InputPipe(ends.take(), shell._poller, _uncredited, limits)
@@ -129,7 +138,7 @@ class LiveShell:
             shell._children = os.open(f"/proc/{process.pid}/task/{process.pid}/children", os.O_RDONLY | os.O_CLOEXEC)
             link.open(shell._typed.write)
             due, ask, lost = shell._due, link.ask, process.kill_now
-            shell._watch = BashWatch(loop, limits, process.pid, shell._typed, due, ask, lost)
+            shell._watch = ShellWatch(loop, limits, process.pid, shell._typed, due, ask, lost)
         except OSError as error:
             shell.close()
             process.kill_now()
@@ -139,7 +148,7 @@ class LiveShell:
     # --- commands
 
     def run(self, number: int, line: bytes, *, stdin: bool = False, timeout: float | None = None) -> None:
-        """Run `line` (any number of lines of bash) after those that were given before it.
+        """Run `line` (any number of lines) after those that were given before it.
 
         `number` is the caller's name for it. Its stdin is empty unless `stdin` says that some will come. After `timeout`
         seconds it is cancelled. ShellEndedError if the shell takes no more; CommandRefusedError for a NUL byte, or if there is
@@ -149,7 +158,7 @@ class LiveShell:
             text = "the shell has ended" if self._state == "ended" else "the shell was replaced by exec"
             raise ShellEndedError(f"{text}; open another one", f"shell_{self._state}")
         if b"\0" in line:
-            raise CommandRefusedError("the line contains a NUL byte, which bash cannot take")
+            raise CommandRefusedError("the line contains a NUL byte, which no shell can take")
         command = ShellCommand(number, line, timeout)
         if stdin:
             try:
@@ -160,13 +169,13 @@ class LiveShell:
         self._next()
 
     def write_stdin(self, data: bytes | memoryview, number: int | None = None) -> None:
-        """Stdin for the current command (before bash has started, the first), or for the waiting one of that number.
+        """Stdin for the current command (before it has started, the first), or for the waiting one of that number.
 
-        Without a taker it is thrown away. On a terminal it is that terminal's, as long as a command runs.
+        Without a taker it is thrown away. On a terminal it is that terminal's, as long as a command runs, or startup files do.
         """
         command = self._find(number)
         if self._terminal is not None:
-            if command is not None and command.state in ("running", "told"):
+            if self._may_read(command):
                 self._terminal.write_stdin(data)
             elif data:
                 self._credit(len(data))
@@ -216,7 +225,7 @@ class LiveShell:
 
     def write_line(self, line: bytes) -> bool:
         """Input for the command that runs, edited elsewhere; False if there is none. An empty line is an end of file."""
-        if self._terminal is None or self._current is None or self._current.state not in ("running", "told"):
+        if self._terminal is None or not self._may_read(self._current):
             return False
         self._terminal.write_line(line)
         return True
@@ -240,7 +249,7 @@ class LiveShell:
 
     @property
     def pid(self) -> int:
-        """Bash's process, session and group."""
+        """The shell's process, session and group."""
         return self._process.pid
 
     @property
@@ -263,11 +272,11 @@ class LiveShell:
 
     def end(self) -> None:
         """Let the shell end by itself after the current command: traps on EXIT run, background jobs live on."""
-        self._typed.write(exit_text())
+        self._typed.write(self._words.exit_text())
         self._typed.close_when_written()
 
     def kill(self, grace: float, first: str = "SIGHUP") -> None:
-        """End the shell and its whole tree, background jobs too; an interactive bash ignores SIGTERM. Goes on after `close`."""
+        """End the shell and its whole tree, background jobs too; an interactive shell ignores SIGTERM. Goes on after `close`."""
         self._process.kill(grace, first)
 
     def kill_now(self) -> None:
@@ -303,9 +312,14 @@ class LiveShell:
         return False
 
     def _due(self) -> int | None:
-        """Serial of the report that bash owes, if it does."""
+        """Serial of the report that the shell owes, if it does."""
         running = self._current is not None and self._current.state == "running"
         return self._serial if self._state == "alive" and (running or self._asking) else None
+
+    def _may_read(self, command: ShellCommand | None) -> bool:
+        """Somebody may read the terminal: a command that runs, or a startup file that asks a question."""
+        starting = self._serial == 0 and self._asking and self._state == "alive"
+        return starting or (command is not None and command.state in ("running", "told"))
 
     def _find(self, number: int | None) -> ShellCommand | None:
         if self._current is not None and number in (None, self._current.number):
@@ -324,7 +338,7 @@ class LiveShell:
         if self._watch is not None:
             self._watch.arm()
         if self._interrupts:
-            # A SIGINT may lie between two system calls of bash and drop the next line: prove that it does not.
+            # A SIGINT may lie between two system calls of the shell and drop the next line: prove that it does not.
             self._asking = True
             self._link.ask(self._serial, self._interrupts + 1)
             self._interrupts = 0
@@ -340,12 +354,19 @@ class LiveShell:
         if command.timeout is not None:
             command.timer = self._loop.call_later(command.timeout, self._timed_out, command)
         terminal = self._terminal
+        if terminal is not None:
+            terminal.remember()
         stdin = command.stdin_path() if terminal is None else terminal.slave_path
         self._link.run(self._serial, command.line, stdin, statuses=terminal is not None)
         command.line = b""
 
     def _reported(self, report: Report) -> None:
         if report.serial != self._serial or self._state != "alive":
+            return
+        if (
+            b"r" in report.flags
+        ):  # `set -r`: it refuses to source what we type, and would report that as the command's end
+            self._process.kill_now()
             return
         self.cwd = report.cwd or self._real_cwd()
         command = self._current
@@ -365,6 +386,8 @@ class LiveShell:
 
     def _tell(self, command: ShellCommand, done: Done) -> None:
         if self._terminal is not None:
+            if done.status is not None and done.status > 128:
+                self._terminal.mend()  # as bash does itself; zsh leaves it to its editor
             self.look_at_mode()  # `stty sane` out of raw mode is announced by nothing
             if left := self._terminal.unread():
                 self._sink.on_unread(left)
@@ -391,39 +414,67 @@ class LiveShell:
     def _interrupt(self, command: ShellCommand, patience: int = _READ_PATIENCE) -> None:
         if command is not self._current or command.state == "reported":
             return
-        if patience and not self._interrupts and self._typed.unread():
-            # Bash has not read the line yet: a SIGINT now would be spent on its empty prompt.
+        found, forked = command.look(self.pid)
+        # Looked at last: until the signal is sent the shell goes on.
+        if patience and not self._interrupts and (self._typed.unread() or self._is_starting(command, found, forked)):
+            # It has not read the line yet, and a SIGINT now would be spent on its empty prompt; or see `_is_starting`.
             self._loop.call_later(_READ_AGAIN, self._interrupt, command, patience - 1)
             return
+        self._send_interrupt(command, found, forked)
+        for delay in _INTERRUPT_LOOKS:
+            self._loop.call_later(delay, self._interrupt_again, command)
+
+    def _send_interrupt(self, command: ShellCommand, found: Mapping[int, tree.Stat], forked: Forked) -> None:
+        command.interrupted(found, forked)
         self._interrupts += 1
         tree.signal_group(self._foreground(), signal.SIGINT)
         for pid, stat in () if self._terminal is not None else command.processes(self.pid).items():
             if stat.session == self.pid and stat.group != self.pid:  # `set -m` gives each job a group of its own
                 tree.signal_process(pid, stat, signal.SIGINT)
         self._link.ask(self._serial)  # the signal may have dropped the line that reports
-        for delay in _INTERRUPT_LOOKS:
-            self._loop.call_later(delay, self._interrupt_again, command)
+
+    def _is_starting(
+        self, command: ShellCommand, found: Mapping[int, tree.Stat], forked: Collection[tuple[int, int]]
+    ) -> bool:
+        """With `found` as its processes and `forked` those without a program of their own: the shell forks, or has forked and still
+        has the terminal, which it is about to give to the child.
+
+        A SIGINT now would be the shell's: it drops the line and writes a line end, but waits for the child, which lives. That one is
+        ended by a second SIGINT, and bash writes a line end for that too. bash blocks SIGINT from before fork until the child has a group
+        of its own. Between its last look at signals and fork nothing shows from outside: there it still happens.
+        """
+        if self._terminal is None or self._foreground() != self.pid:
+            return False
+        if any(
+            stat.parent == self.pid and stat.group != self.pid and (pid, stat.start) in forked
+            for pid, stat in found.items()
+        ):
+            return True
+        stat = tree.Stat.of(self.pid)
+        if stat is not None and stat.state != "S" and tree.blocks(self.pid, signal.SIGINT):
+            return True  # asleep it reads what a `$(...)` writes, for which bash blocks SIGINT as well
+        return not self._children_now() <= found.keys() | command.before  # forked since
 
     def _interrupt_again(self, command: ShellCommand) -> None:
-        """A SIGINT that meets a child of bash between fork and exec is lost: there bash's own handler takes it, and is gone.
+        """A SIGINT that met a process between fork and exec is sent again.
 
-        It shows in a process which the signal would have ended, and which lives.
+        To it and what it started alone if its parent heard the first one, whose clean-up a second would end; else to all.
         """
         if command is not self._current or command.state != "running" or self._state != "alive":
             return
-        group = self._foreground()
-        survivors = {
-            pid: stat
-            for pid, stat in command.processes(self.pid).items()
-            if stat.alive and stat.group == group and stat.state not in "DT" and tree.dies_of(pid, signal.SIGINT)
-        }
-        if survivors:
-            self._interrupts += 1
-            tree.signal_group(group, signal.SIGINT)
-            self._link.ask(self._serial)
+        deaf, alone = command.deaf(self.pid, None if self._terminal is None else self._foreground())
+        if not deaf:
+            return
+        found, forked = command.look(self.pid)  # this one may get lost as well
+        if not alone:
+            self._send_interrupt(command, found, forked)
+            return
+        for pid, stat in deaf.items():
+            tree.signal_process(pid, stat, signal.SIGINT)
+        command.interrupted({pid: stat for pid, stat in found.items() if pid in deaf}, forked)
 
     def _foreground(self) -> int:
-        """Whom ^C reaches: on a terminal its foreground group, as bash's job control has it."""
+        """Whom ^C reaches: on a terminal its foreground group, as its job control has it."""
         return self.pid if self._terminal is None else self._terminal.foreground() or self.pid
 
     def _timed_out(self, command: ShellCommand) -> None:
@@ -450,12 +501,12 @@ class LiveShell:
     # --- the end of the shell
 
     def _status_ended(self) -> None:
-        """Bash let go of the status pipe: it exits, which its pidfd will tell, or `exec` replaced it."""
+        """The shell let go of the status pipe: it exits, which its pidfd will tell, or `exec` replaced it."""
         stat = tree.Stat.of(self.pid) if self._process.exit is None else None
         if stat is None or not stat.alive:
             return
         self._state = "replaced"
-        self._typed.close_when_written()  # should it be bash still, with our descriptor closed, then this ends it
+        self._typed.close_when_written()  # should it be the shell still, with our descriptor closed, then this ends it
         command = self._current
         if command is not None and command.state == "running":
             command.state = "told"
@@ -496,8 +547,8 @@ def _uncredited(n: int) -> None:
     """Of what we typed: nobody's credit."""
 
 
-class _BashSink:
-    """Passes on what bash's process tells."""
+class _ProcessSink:
+    """Passes on what its process tells."""
 
     __slots__ = ("_shell",)
 
@@ -514,4 +565,6 @@ class _BashSink:
         self._shell._exited(exit)
 
     def on_stdin(self, n: int) -> None:
-        """Of what we typed: nobody's credit."""
+        """On a terminal, keys; without, what we typed, which is nobody's credit."""
+        if self._shell._terminal is not None:
+            self._shell._credit(n)

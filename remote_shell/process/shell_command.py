@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import signal as signals
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, Protocol
 
 from remote_shell.limits import Limits
 from remote_shell.process import tree
@@ -21,10 +21,11 @@ from remote_shell.process.pty import Mode
 from remote_shell.process.tree import Stat
 
 State = Literal["alive", "ended", "replaced"]
+_LOOKS = 5  # at processes, until no more come meanwhile
+Forked = dict[tuple[int, int], tree.Image]  # pid and start of processes, and what they run
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """How a command of a live shell ended.
 
     `status` is what `$?` has become: 130 after SIGINT, 2 after a syntax error. Where the command ended the shell, `status` or
@@ -92,33 +93,22 @@ NOBODY: ShellSink = _Nobody()
 class ShellCommand:
     """A command that waits, runs, or was reported."""
 
-    __slots__ = (
-        "before",
-        "line",
-        "number",
-        "reader",
-        "started",
-        "state",
-        "stdin",
-        "timed_out",
-        "timeout",
-        "timer",
-        "unwanted",
-    )
+    # "told": `exec` replaced the shell, which was told; stdin, signals and the timeout still are this command's.
+    state: Literal["waiting", "running", "reported", "told"] = "waiting"
+    reader = -1  # read end of its stdin, held until it ends: bash opens it by its /proc name
+    stdin: InputPipe | None = None
+    started = 0.0
+    before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
+    timed_out = False
+    unwanted = False  # cancelled before it could begin: it never runs
+    timer: asyncio.TimerHandle | None = None
 
     def __init__(self, number: int, line: bytes, timeout: float | None) -> None:
         self.number = number
         self.line = line
         self.timeout = timeout
-        # "told": `exec` replaced the shell, which was told; stdin, signals and the timeout still are this command's.
-        self.state: Literal["waiting", "running", "reported", "told"] = "waiting"
-        self.reader = -1  # read end of its stdin, held until it ends: bash opens it by its /proc name
-        self.stdin: InputPipe | None = None
-        self.started = 0.0
-        self.before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
-        self.timed_out = False
-        self.unwanted = False  # cancelled before it could begin: it never runs
-        self.timer: asyncio.TimerHandle | None = None
+        self._heard: set[tuple[int, int]] = set()  # pid and start of those that had begun their program at a SIGINT
+        self._forked: Forked = {}  # those that had not, and what they ran then
 
     def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:
         """OSError: EMFILE, ENFILE."""
@@ -132,6 +122,56 @@ class ShellCommand:
     def processes(self, shell: int) -> dict[int, Stat]:
         """The living processes that it started, without background jobs of earlier commands."""
         return tree.descendants(shell, self.before)
+
+    def look(self, shell: int) -> tuple[dict[int, Stat], Forked]:
+        """Its processes just before a SIGINT, and those among them that have no program of their own.
+
+        Between fork and exec a child runs what its parent does. A SIGINT is lost there: the parent's handler takes it, and is gone.
+        """
+        for _ in range(_LOOKS):
+            found = self.processes(shell)
+            images = {pid: tree.image(pid) for pid in {shell, *found, *(stat.parent for stat in found.values())}}
+            if self.processes(shell).keys() <= found.keys():
+                break  # else one has come meanwhile, which may be the very one that misses it
+        return found, {
+            (pid, stat.start): own
+            for pid, stat in found.items()
+            if (own := images[pid]) is not None and own in (images[shell], images[stat.parent])
+        }
+
+    def interrupted(self, found: Mapping[int, Stat], forked: Forked) -> None:
+        """A SIGINT was sent to all of `found`, of which those in `forked` may not know of it."""
+        self._heard.update((pid, stat.start) for pid, stat in found.items() if (pid, stat.start) not in forked)
+        self._forked |= forked
+
+    def deaf(self, shell: int, group: int | None) -> tuple[dict[int, Stat], bool]:
+        """Its processes in that group, or in the session, to which a SIGINT was lost; and whether the parents all have heard it.
+
+        Those that have begun their program since, whatever they do at a SIGINT now; and subshells that it ends. A program's children count
+        only if they were there already: what it starts since, to clean up for instance, is none of ours. The shell's own count always,
+        since one may come between our look and the signal.
+        """
+        found = self.processes(shell)
+        own = tree.image(shell)
+        shells = {shell, *(pid for pid in found if own is not None and tree.image(pid) == own)}
+        meant = {
+            pid for pid, stat in found.items() if (stat.session == shell if group is None else stat.group == group)
+        }
+        deaf = {}
+        for pid, stat in found.items():
+            key = (pid, stat.start)
+            if key in self._heard or pid not in meant or stat.state in "DT":
+                continue
+            of_shell = stat.parent in shells
+            before = own if of_shell else self._forked.get(key)
+            began = before is not None and tree.image(pid) not in (None, before)
+            if (began and tree.hears(pid, signals.SIGINT)) or (of_shell and tree.dies_of(pid, signals.SIGINT)):
+                deaf[pid] = stat
+        parents = {stat.parent for stat in deaf.values()}
+        alone = all(pid in found and (pid, found[pid].start) in self._heard for pid in parents)
+        for pid in tuple(deaf):  # what such a one has started missed it as well
+            deaf.update((below, stat) for below, stat in tree.descendants(pid).items() if below in meant)
+        return deaf, alone
 
     def signal(self, shell: int, number: int) -> bool:
         """Signal its processes, never the shell; False if it has none: a built-in."""

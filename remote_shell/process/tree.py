@@ -25,6 +25,7 @@ from remote_shell.process.environment import COMMAND_ID
 _FIRST_LOOK = 0.001  # seconds from a KILL to the next look; doubles
 _LOOK_MAX = 0.05
 _CLEAN_LOOKS = 2  # looks in a row that must find nothing: /proc may skip a process when another exits during the read
+Image = tuple[str, int]  # an executable, and where the stack of this very start of it begins
 _PF_EXITING = 0x4  # include/linux/sched.h; column 9 of /proc/PID/stat
 
 
@@ -137,14 +138,41 @@ def signal_process(pid: int, stat: Stat, number: int) -> None:
 
 
 def dies_of(pid: int, number: int) -> bool:
-    """Whether that signal ends the process: neither blocked, nor ignored, nor caught. proc_pid_status(5), the Sig lines."""
+    """Whether that signal ends the process: neither blocked, nor ignored, nor caught."""
+    masks = _signal_masks(pid, b"SigBlk:", b"SigIgn:", b"SigCgt:")
+    return len(masks) == 3 and not any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def hears(pid: int, number: int) -> bool:
+    """Whether that signal ends the process or is caught by it: neither blocked nor ignored."""
+    masks = _signal_masks(pid, b"SigBlk:", b"SigIgn:")
+    return len(masks) == 2 and not any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def blocks(pid: int, number: int) -> bool:
+    """Whether that signal waits, if it is sent now. False where that is not to be seen."""
+    return any(mask >> (number - 1) & 1 for mask in _signal_masks(pid, b"SigBlk:"))
+
+
+def _signal_masks(pid: int, *names: bytes) -> list[int]:
+    """Those lines of proc_pid_status(5), in its order; none if there is no such process."""
     try:
         with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
             lines = file.readall().split(b"\n")
     except OSError:
-        return False
-    masks = [int(line[7:], 16) for line in lines if line.startswith((b"SigBlk:", b"SigIgn:", b"SigCgt:"))]
-    return len(masks) == 3 and not any(mask >> (number - 1) & 1 for mask in masks)
+        return []
+    return [int(line[7:], 16) for line in lines if line.startswith(names)]
+
+
+def image(pid: int) -> Image | None:
+    """What it runs. A fork keeps it and exec makes a new one, of the same file too. None where that is not to be seen."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.readall()
+        stack = int(text[text.rindex(b")") + 2 :].split()[25])  # startstack, random at each exec; 0 if kept from us
+        return (os.readlink(f"/proc/{pid}/exe"), stack) if stack else None
+    except OSError:
+        return None
 
 
 def descendants(pid: int, without: Collection[int] = ()) -> dict[int, Stat]:

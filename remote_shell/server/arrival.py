@@ -25,11 +25,28 @@ from remote_shell.server.sessions import Sessions
 from remote_shell.wire import frames
 from remote_shell.wire.events import Failed, LoginAsked
 from remote_shell.wire.handshake import NONCE_SIZE, ServerHandshake
-from remote_shell.wire.messages import Disconnect, Hello, Welcome
+from remote_shell.wire.messages import FEATURES, Disconnect, Hello, Welcome
 
 log = logging.getLogger("remote_shell.server")
 
 _UCRED = struct.Struct("3i")
+_ENVIRONMENT_READ = 64 * 1024  # bytes of it that are looked at
+_ADDRESS_MAX = 64  # characters; IPv6 with a zone has fewer
+
+
+def _ssh_client(pid: int) -> str:
+    """Where the ssh session of a process comes from, by its own word (sshd's SSH_CONNECTION); empty without one. For people to read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read(_ENVIRONMENT_READ).split(b"\0")
+    except OSError:
+        return ""
+    for variable in variables:
+        name, _, value = variable.partition(b"=")
+        address = value.split(b" ")[0].decode("ascii", "replace")
+        if name == b"SSH_CONNECTION" and 0 < len(address) <= _ADDRESS_MAX and address.isprintable():
+            return f", through ssh from {address}"
+    return ""
 
 
 def _nothing() -> None:
@@ -139,6 +156,7 @@ class Arrival:
         limits = self._context.limits
         hello = Hello(
             software=f"remote_shell {__version__}",
+            features=list(FEATURES),
             nonce=base64.b64encode(os.urandom(NONCE_SIZE)).decode(),
             frame_max=limits.frame_max,
             window=limits.window,
@@ -172,6 +190,7 @@ class Arrival:
             session = self._sessions.create(login.principal, grace)
         if session is None:
             raise LoginRefusedError(f"{login.principal} has too many sessions")
+        session.peer, session.keeps = self._whereabouts(link), auth.on_lost == "keep"
         handshake.welcome(
             Welcome(
                 session=session.ident,
@@ -181,6 +200,7 @@ class Arrival:
                 account=context.account.pw_name,
                 host=socket.gethostname()[:64],
                 grace_ms=int(session.grace * 1000),
+                left=0 if resumed else len(context.terminals.of(login.principal, lambda held: not held.is_held)),
                 proof=None if login.proof is None else base64.b64encode(login.proof).decode(),
             )
         )
@@ -214,11 +234,19 @@ class Arrival:
             session.end(context.limits.kill_grace)
 
     def _peer_uid(self, link: Link) -> int | None:
-        if link.transport != "unix":
-            return None
-        credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        uid: int = _UCRED.unpack(credentials)[1]
-        return uid
+        return self._credentials()[1] if link.transport == "unix" else None
+
+    def _credentials(self) -> tuple[int, int, int]:
+        """Process, user and group at the other end of a Unix socket."""
+        pid, uid, gid = _UCRED.unpack(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return pid, uid, gid
+
+    def _whereabouts(self, link: Link) -> str:
+        """Where the client is, for other clients of the same principal."""
+        if link.transport == "unix":
+            pid = self._credentials()[0]
+            return f"process {pid} on {socket.gethostname()[:64]}{_ssh_client(pid)}"
+        return self._peer.partition(" ")[2].rpartition(":")[0]
 
     def _refuse(self, reason: str) -> None:
         """Tell the log why and the peer nothing, and that only when every refusal is told."""

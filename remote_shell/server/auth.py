@@ -10,7 +10,7 @@ import os
 
 from remote_shell.errors import RemoteProtocolError
 from remote_shell.identity import secrets, sshsig
-from remote_shell.identity.authorized import AuthorizedKeys
+from remote_shell.identity.authorized import AuthorizedKeys, Forwarding
 from remote_shell.identity.secrets import Secrets
 from remote_shell.wire.handshake import ServerHandshake
 from remote_shell.wire.messages import Auth, KeyProof, unbase64
@@ -54,6 +54,10 @@ class Authenticator:
         if auth.user and auth.user != self._account:
             raise LoginRefusedError(f"account {auth.user[:40]!a} was asked for, commands run as {self._account}")
         return login
+
+    def forwarding(self, principal: str) -> Forwarding | None:
+        """What authorized_keys says now about that principal's tunnels; None where it says nothing of it."""
+        return self._keys.forwarding(principal)
 
     def _peer(self, transport: str, peer_uid: int | None) -> Login:
         if transport != "unix" or peer_uid is None:

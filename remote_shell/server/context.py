@@ -6,12 +6,26 @@ import asyncio
 import os
 import pwd
 import secrets
+import threading
+from typing import Protocol
 
+from remote_shell.config.paths import state_dir
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
-from remote_shell.process.environment import base_environment, known_terminal
+from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
 from remote_shell.server.claims import Claims
+from remote_shell.server.forwarding import Forwards
+from remote_shell.server.jobs import Jobs
+from remote_shell.server.scribe import Scribe
+from remote_shell.server.terminals import Terminals
 from remote_shell.wire.messages import Open, Pair, from_system
+
+
+class Replaceable(Protocol):
+    """A put whose client may be gone; who sends the same again goes on where it was."""
+
+    def give_way(self, principal: str, what: tuple[bytes, ...]) -> threading.Event | None:
+        """End, if it is this principal's, is about just this, and has lost its client. Set when it has let go; None: it stays."""
 
 
 class Context:
@@ -24,9 +38,20 @@ class Context:
         self.account = pwd.getpwuid(os.geteuid())
         self.home = os.fsencode(self.account.pw_dir)
         self.shell = os.fsencode(config.shell or self.account.pw_shell or "/bin/sh")
-        self.claims = Claims(self.limits)
-        self.instance = secrets.token_hex(8)  # told in `hello`; ids are forgotten with it
+        self.instance = secrets.token_hex(
+            8
+        )  # told in `hello`; ids that clients made for themselves are forgotten with it
+        self.scribe = Scribe(loop, self.limits)
+        self.claims = Claims(self.limits, self.scribe, self.instance)
+        self.terminals = Terminals(loop, self.limits)
+        self.forwards = Forwards()
+        self.jobs = Jobs(loop, state_dir, self.limits)
+        self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
+        self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again
+        self._offered: dict[bytes, bytes] = {}  # what is taken of it
         self.draining = False
+        self.transfers = 0  # put and get that are under way
+        self.puts: set[Replaceable] = set()
         self._started = 0
 
     def next_token(self) -> str:
@@ -52,10 +77,10 @@ class Context:
     def _environment(self, message: Open) -> dict[bytes, bytes]:
         if message.env is not None:
             return _pairs(message.env)
-        base = base_environment(self.account, self.config.path, _pairs(message.env_offer))
-        base[b"SHELL"] = self.shell
-        base.update(_pairs(message.env_add))
-        return base
+        if message.env_offer != self._offer:
+            self._offered = allowed_from_client(_pairs(message.env_offer))
+            self._offer = message.env_offer
+        return {**self._base, **self._offered, **_pairs(message.env_add)}
 
     def directory(self, message: Open) -> bytes:
         """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError, WorkingDirectoryError."""

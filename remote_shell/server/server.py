@@ -14,6 +14,7 @@ import logging
 import os
 import pwd
 import resource
+import select
 import signal
 import socket
 import stat
@@ -22,6 +23,7 @@ from typing import Any
 
 from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
 from remote_shell.config.server import ServerConfig
+from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, ConnectError
 from remote_shell.identity.server_identity import ServerIdentity
@@ -32,6 +34,8 @@ from remote_shell.process.tree import ProcessTree, TreeKiller, under_way
 from remote_shell.server.arrival import Arrival
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
+from remote_shell.server.idling import Idling
+from remote_shell.server.service_manager import Manager
 from remote_shell.server.sessions import Sessions
 from remote_shell.server.strangers import Strangers, source_of
 
@@ -58,6 +62,7 @@ class Server:
         self._sessions: Sessions | None = None
         self._reaper: OrphanReaper | None = None
         self._authenticator: Authenticator | None = None
+        self.visits = 0  # connections so far
 
     @property
     def fingerprint(self) -> str | None:
@@ -103,10 +108,11 @@ class Server:
             loop.add_reader(sock.fileno(), self._accept, sock, target)
 
     def reload(self, config: ServerConfig) -> None:
-        """Who may log in, read anew. Listeners and limits stay until the next start."""
+        """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
         self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
+        self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, self._authenticator.forwarding)
 
     async def drain(self) -> None:
         """TERM: take no one new, let running commands end for `drain_time`, then end them."""
@@ -133,6 +139,8 @@ class Server:
         sessions = self._sessions.all()
         for session in sessions:
             session.kill_commands(grace)
+        for held in self._context.terminals.all_left():
+            held.kill(grace)
         self._hasten(grace)
         deadline = loop.time() + grace + limits.end_time
         while (any(session.running for session in sessions) or self._killing()) and loop.time() < deadline:
@@ -142,6 +150,7 @@ class Server:
             session.let_go("shutting_down")
             session.end(0)
         await self._killed()
+        self._context.scribe.close()
         if self._reaper is not None:
             self._reaper.stop()
 
@@ -185,7 +194,47 @@ class Server:
             else:
                 session.let_go("shutting_down")
                 session.end(0)
+        assert self._context is not None, "started"
+        for held in self._context.terminals.all_left():
+            if held.idle:
+                held.kill(0)
+            else:
+                busy = True
         return busy
+
+    # --- leaving by itself
+
+    @property
+    def busy(self) -> bool:
+        """Somebody is here, or may come back to what is kept for them."""
+        assert self._context is not None, "not started"
+        return bool(self._arrivals or len(self.sessions) or self._context.terminals.all_left() or self._killing())
+
+    def leave_unasked(self) -> bool:
+        """Listen no more, unless somebody is at the door or about to be. False: ask again later.
+
+        The lock is that of those who connect by `pipe`: a connection that they have made is in the backlog when we have it.
+        """
+        locks: list[int] = []
+        try:
+            for sock, target in self._listeners:
+                if target.kind == "unix":
+                    lock = hold(target.path, 0.0)
+                    if lock is None:
+                        return False
+                    locks.append(lock)
+                door = select.poll()  # select(2) takes no descriptor above 1023
+                door.register(sock, select.POLLIN)
+                if door.poll(0):
+                    return False
+            self._stop_listening()
+            return True
+        except ConfigError as error:
+            log.error("idle, and goes on: %s", error)
+            return False
+        finally:
+            for lock in locks:
+                os.close(lock)
 
     # --- listening
 
@@ -250,6 +299,7 @@ class Server:
 
     def _admit(self, sock: socket.socket, address: object, target: Target) -> None:
         assert self._context is not None and self._sessions is not None and self._authenticator is not None
+        self.visits += 1
         source, place = source_of(address), 0
         peer = f"{target.kind} {source}"
         if isinstance(address, tuple):
@@ -285,7 +335,7 @@ async def serve(
     reload: Callable[[], ServerConfig] | None = None,
     private: bool = False,
 ) -> None:
-    """Serve until TERM or INT, which drain; a second one ends at once. HUP calls `reload` for who may log in.
+    """Serve until TERM or INT, which drain, or until it idled for `config.idle_exit`; a second one ends at once. HUP calls `reload`.
 
     `ready` is told once every listener accepts. `private`: the server is one person's, and nothing is to be left when they are
     gone: the first signal ends everything within `bye_kill_time`, and daemons too. Raises what `Server.start` raises.
@@ -307,10 +357,23 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_end.put_nowait, None)
     loop.add_signal_handler(signal.SIGHUP, read_again)
+
+    def leave() -> bool:
+        left = server.leave_unasked()
+        if left:
+            log.info("nobody was here for %g s", config.idle_exit)
+            asked_to_end.put_nowait(None)
+        return left
+
+    if config.idle_exit is not None:
+        Idling(loop, config.idle_exit, busy=lambda: server.busy, visits=lambda: server.visits, leave=leave)
+    manager = Manager()
     ready(
         {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
     )
+    manager.tell("READY=1")
     await asked_to_end.get()
+    manager.tell("STOPPING=1")
     log.info("draining")
     draining = asyncio.create_task(_end_private(server) if private else server.drain())
     second = asyncio.create_task(asked_to_end.get())

@@ -16,10 +16,22 @@ from remote_shell.aio.driver import Driver
 from remote_shell.errors import LocalProtocolError, RemoteProtocolError
 from remote_shell.link import Link
 from remote_shell.server.context import Context
-from remote_shell.server.requests.base import Request
+from remote_shell.server.requests.attach import start_attach, start_shells
+from remote_shell.server.requests.base import Request, SessionChannel
 from remote_shell.server.requests.exec import start_exec
+from remote_shell.server.requests.get import start_get
+from remote_shell.server.requests.jobs import (
+    start_job_logs,
+    start_job_remove,
+    start_job_signal,
+    start_job_wait,
+    start_jobs,
+)
+from remote_shell.server.requests.listen import start_listen
+from remote_shell.server.requests.put import start_put
 from remote_shell.server.requests.query import start_query
 from remote_shell.server.requests.shell import start_shell
+from remote_shell.server.requests.tunnel import start_accept, start_connect
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import (
     ChannelClosed,
@@ -38,7 +50,23 @@ from remote_shell.wire.session import Session
 
 log = logging.getLogger("remote_shell.server")
 
-REQUESTS = {"exec": start_exec, "shell": start_shell, "query": start_query}
+REQUESTS: dict[str, Callable[[Context, SessionChannel, Open], Request | None]] = {
+    "exec": start_exec,
+    "shell": start_shell,
+    "query": start_query,
+    "attach": start_attach,
+    "shells": start_shells,
+    "jobs": start_jobs,
+    "job_logs": start_job_logs,
+    "job_wait": start_job_wait,
+    "job_signal": start_job_signal,
+    "job_remove": start_job_remove,
+    "connect": start_connect,
+    "listen": start_listen,
+    "accept": start_accept,
+    "put": start_put,
+    "get": start_get,
+}
 
 
 class Channel:
@@ -51,13 +79,19 @@ class Channel:
         self._ident = ident
         self.principal = session.principal
 
+    @property
+    def peer(self) -> str:
+        """Where its session's client is, or was last: it may have come back from elsewhere."""
+        return self._session.peer
+
     def send(self, message: Message) -> None:
         """Queue a message."""
         self._session.core.send_message(self._ident, message)
         self._session.wake()
 
-    def flush(self) -> None:
-        """Send what is queued now."""
+    def send_now(self, message: Message) -> None:
+        """Send a message: somebody waits for it."""
+        self._session.core.send_message(self._ident, message)
         self._session.flush()
 
     def send_data(self, stream: int, data: bytes) -> bool:
@@ -71,13 +105,49 @@ class Channel:
         self._session.core.consumed(self._ident, count)
         self._session.wake()
 
-    def reject(self, code: str, detail: str) -> None:
+    def when_closed(self, tell: Callable[[bool], None]) -> None:
+        """Call once, when the client has closed it too or never will."""
+        self._session.when_closed(self._ident, tell)
+
+    def unseen(self) -> int:
+        """Bytes of output that the client may not have."""
+        return self._session.core.unseen(self._ident)
+
+    def drop_unsent(self) -> None:
+        """Forget the output that is queued."""
+        self._session.core.drop_unsent(self._ident)
+
+    @property
+    def connected(self) -> bool:
+        """Its session has a connection."""
+        return self._session.lost_at is None
+
+    @property
+    def away(self) -> float:
+        """Seconds since it has none."""
+        return self._session.away
+
+    def holds(self, request: Request) -> bool:
+        """That of the same session."""
+        return self._session.has(request)
+
+    def count(self, kind: type) -> int:
+        """Of the same session."""
+        return self._session.count(kind)
+
+    def perform(self, action: Callable[[], None]) -> None:
+        """Do what was put off."""
+        self._session.perform(self, action)
+
+    def reject(self, code: str, detail: str, system: str | None = None) -> None:
         """Nothing was started."""
-        self.send(Rejected(code=code, detail=detail[:1000]))
+        self.send(Rejected.of(code=code, detail=detail[:1000], errno=system))
         self.finish()
 
-    def finish(self) -> None:
-        """Everything was said."""
+    def finish(self, last: Message | None = None) -> None:
+        """Everything was said, but for `last`."""
+        if last is not None:
+            self._session.core.send_message(self._ident, last)
         self._session.core.send_message(self._ident, CLOSE)
         self._session.forget(self._ident)
         self._session.flush()  # what somebody waits for: a turn of the loop earlier
@@ -90,11 +160,17 @@ class ServerSession:
         self.ident = secrets.token_urlsafe(16)
         self.principal = principal
         self.grace = grace
+        self.peer = ""  # where its client is
+        self.keeps = False  # on_lost: shells with a terminal outlive it
+        self.lost_at: float | None = None  # the loop's time at which it lost its connection
         self.core = Session(Role.SERVER, context.limits)
         self.ended = False
         self._context = context
         self._on_end = on_end
         self._requests: dict[int, Request] = {}
+        self._unclosed: dict[
+            int, Callable[[bool], None]
+        ] = {}  # whom to tell that the client has heard all on a channel
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -116,6 +192,7 @@ class ServerSession:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
+        self.lost_at = None
         self._driver = Driver(self._context.loop, link, self.core, on_event=self._handle, on_lost=self._lost)
         self._driver.start()
 
@@ -133,21 +210,41 @@ class ServerSession:
         self.core.detach()
         if self.ended or self._expiry is not None:
             return
+        self.lost_at = self._context.loop.time()
         if self.grace <= 0:
-            self.end(self._context.limits.bye_kill_time / 2)
+            self.end(self._context.limits.bye_kill_time / 2, keep=self.keeps)
             return
         self._expiry = self._context.loop.call_later(self.grace, self._expire)
 
-    def end(self, grace: float) -> None:
-        """No one will come back: end every command within `grace` seconds."""
+    @property
+    def away(self) -> float:
+        """Seconds since it has no connection."""
+        return 0.0 if self.lost_at is None else self._context.loop.time() - self.lost_at
+
+    def has(self, request: Request) -> bool:
+        """It is this one's."""
+        return any(request is mine for mine in self._requests.values())
+
+    def count(self, kind: type) -> int:
+        """How many requests of that class it has."""
+        return sum(isinstance(request, kind) for request in self._requests.values())
+
+    def end(self, grace: float, *, keep: bool = False) -> None:
+        """No one will come back: end every command within `grace` seconds, or keep what can be attached again."""
         if self.ended:
             return
         self.ended = True
         if self._expiry is not None:
             self._expiry.cancel()
         self.let_go("session_ended")
-        for request in list(self._requests.values()):
-            request.kill(grace)
+        for ident, request in list(self._requests.items()):
+            if keep and request.keep():
+                self.forget(ident)
+            else:
+                request.kill(grace)
+        unclosed, self._unclosed = self._unclosed, {}
+        for tell in unclosed.values():
+            tell(not keep)
         self._on_end(self)
 
     def kill_commands(self, grace: float) -> None:
@@ -165,6 +262,10 @@ class ServerSession:
         if self._driver is not None:
             self._driver.pump()
 
+    def when_closed(self, ident: int, tell: Callable[[bool], None]) -> None:
+        """Call once: with True when the client closes the channel, or nothing is to be kept; else with False, when this session ends."""
+        self._unclosed[ident] = tell
+
     def forget(self, ident: int) -> None:
         """A request said everything."""
         self._requests.pop(ident, None)
@@ -173,7 +274,11 @@ class ServerSession:
 
     def _handle(self, event: Event) -> None:
         try:
-            if type(event) is DataReceived:
+            if type(event) is MessageReceived:
+                request = self._requests.get(event.channel)
+                if request is not None:
+                    request.message(event.message)
+            elif type(event) is DataReceived:
                 self._data(event)
             elif type(event) is ChannelOpened:
                 self._open(event.channel, event.message)
@@ -182,17 +287,30 @@ class ServerSession:
             elif type(event) is Failed:
                 log.warning("%s: protocol error %s", self.principal, event.error)
                 if event.ends_session:
-                    self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
+                    self._context.loop.call_soon(self._fail)
             else:
                 self._tell(event)
-        except RemoteProtocolError as error:  # what only a request could see to be wrong
+        except Exception as error:
+            self._broken(error)
+
+    def perform(self, channel: Channel, action: Callable[[], None]) -> None:
+        """Do what a request has put off, with the same care as an event."""
+        try:
+            action()
+        except LocalProtocolError as error:
+            channel.reject("bad_request", str(error))
+        except Exception as error:
+            self._broken(error)
+
+    def _broken(self, error: Exception) -> None:
+        if isinstance(error, RemoteProtocolError):  # what only a request could see to be wrong
             log.warning("%s: protocol error %s", self.principal, error)
             self.core.disconnect(error.code, error.detail)
-            self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
-        except Exception:  # a fault of ours: whoever waits for the answer must not wait for ever
-            log.exception("%s: internal error", self.principal)
+        else:  # a fault of ours: whoever waits for the answer must not wait for ever
+            log.error("%s: internal error", self.principal, exc_info=error)
             self.core.disconnect("internal_error", "the server's log has more")
-            self._context.loop.call_soon(self.end, self._context.limits.kill_grace)
+        self.wake()
+        self._context.loop.call_soon(self._fail)
 
     def _data(self, event: DataReceived) -> None:
         request = self._requests.get(event.channel)
@@ -202,14 +320,14 @@ class ServerSession:
             self.core.consumed(event.channel, len(event.data))
 
     def _tell(self, event: Event) -> None:
-        if not isinstance(event, (EndReceived, MessageReceived, Writable, ChannelClosed)):
+        if not isinstance(event, (ChannelClosed, EndReceived, Writable)):
             return
+        if isinstance(event, ChannelClosed) and (tell := self._unclosed.pop(event.channel, None)) is not None:
+            tell(True)
         request = self._requests.get(event.channel)
         if request is None:
             return
-        if isinstance(event, MessageReceived):
-            request.message(event.message)
-        elif isinstance(event, EndReceived):
+        if isinstance(event, EndReceived):
             request.input_end()
         elif isinstance(event, Writable):
             request.writable()
@@ -248,10 +366,13 @@ class ServerSession:
         log.info("%s: link lost (%s), %d commands go on", self.principal, error or "end of stream", self.running)
         self.wait_for_client()
 
+    def _fail(self) -> None:
+        self.end(self._context.limits.kill_grace, keep=self.keeps)
+
     def _expire(self) -> None:
         self._expiry = None
         log.info("%s: did not come back within %.0f s", self.principal, self.grace)
-        self.end(self._context.limits.kill_grace)
+        self.end(self._context.limits.kill_grace, keep=self.keeps)
 
 
 class Sessions:

@@ -142,6 +142,11 @@ class ModeTracker:
             else:
                 at += 1
 
+    @property
+    def on_alternate_screen(self) -> bool:
+        """A program has the screen for itself."""
+        return bool(self._alternate)
+
     def undo(self) -> bytes:
         """The bytes that bring the terminal back to its plain state, empty if nothing is left on; then all is forgotten."""
         out = [_ABANDON] if self._held or self._string is not None else []

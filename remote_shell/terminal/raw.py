@@ -6,12 +6,14 @@ escape sequences: neighbours `modes` and `restore` do. The flags are those of te
 
 from __future__ import annotations
 
+import errno
 import os
 import termios
 from types import TracebackType
 from typing import Any
 
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6  # places in what tcgetattr returns
+_NO_KEY = b"\0"  # _POSIX_VDISABLE
 _UNKNOWN_SIZE = (24, 80)
 
 
@@ -54,14 +56,35 @@ class RawTerminal:
         self._set(mode)
 
     def cooked(self) -> None:
-        """As it was found: whole lines, local echo, Ctrl-C a signal."""
-        self._set(self._copy())
+        """As it was found, whole lines and local echo, but the keys that send INT and TSTP end a line: see `ending_keys`."""
+        self._set(self._lines())
 
     def no_echo(self) -> None:
-        """As it was found, but what is typed is not shown, line ends included: for passwords."""
-        mode = self._copy()
+        """The same, but what is typed is not shown, line ends included: for passwords."""
+        mode = self._lines()
         mode[_LFLAG] &= ~(termios.ECHO | termios.ECHONL)
         self._set(mode)
+
+    @property
+    def ending_keys(self) -> tuple[bytes, bytes]:
+        """The keys for INT and TSTP, which come at the end of what was typed before; empty where there is none.
+
+        As signals they would make the kernel throw away what it holds of our output (isig in n_tty.c), in the middle of what goes on
+        coming. NOFLSH keeps that, and what was typed before them too, which then is the beginning of the next line.
+        """
+        characters = self._copy()[_CC]
+        keys = (characters[termios.VINTR], characters[termios.VSUSP])
+        interrupt, suspend = (b"" if key == _NO_KEY else key for key in keys)
+        return interrupt, suspend
+
+    def _lines(self) -> list[Any]:
+        mode = self._copy()
+        characters = mode[_CC]
+        if mode[_LFLAG] & termios.ISIG:
+            characters[termios.VEOL], characters[termios.VEOL2] = characters[termios.VINTR], characters[termios.VSUSP]
+            characters[termios.VINTR] = characters[termios.VSUSP] = _NO_KEY
+            mode[_LFLAG] |= termios.IEXTEN  # VEOL2 is one of its keys
+        return mode
 
     def restore(self) -> None:
         """As it was found. Again and at any time; a terminal that is gone, or that another job has by now, is left alone."""
@@ -97,6 +120,15 @@ class RawTerminal:
             termios.tcsetattr(self.fd, termios.TCSADRAIN, mode)
         except termios.error as error:
             raise OSError(*error.args) from None
+
+
+def is_hung_up(fd: int) -> bool:
+    """The terminal on `fd` is gone: its window was closed. Each call on it fails then (tty_ioctl(4)), and reading it finds its end."""
+    try:
+        termios.tcgetattr(fd)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    return False
 
 
 def window_size(fd: int) -> tuple[int, int]:

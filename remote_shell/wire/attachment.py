@@ -29,7 +29,7 @@ class Attachment:
             "peer",
         ),
         *("ping_due", "ping_sent_at", "pong_due", "unacked_bytes", "unacked_frames"),
-        *("kept_bytes_max", "kept_frames_max"),
+        *("has_files", "kept_bytes_max", "kept_frames_max", "message_max"),
     )
 
     def __init__(self, decoder: FrameDecoder, peer: Hello, limits: Limits, emitted: int, now: float) -> None:
@@ -44,6 +44,8 @@ class Attachment:
         self.kept_bytes_max = min(limits.unacked_bytes_max, peer.unacked_bytes_max)  # no new frame is numbered above
         self.kept_frames_max = min(limits.unacked_frames_max, peer.unacked_frames_max)
         self.data_max = min(limits.data_frame_max, peer.frame_max)
+        self.message_max = min(limits.frame_max, peer.frame_max)
+        self.has_files = "files" in (peer.features or ())  # our own hello always says so
         self.ack_due = False
         self.pong_due = False
         self.ping_due = False

@@ -12,6 +12,7 @@ from collections import deque
 from enum import Enum
 
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from remote_shell.wire.file_messages import FILE_NAMES
 from remote_shell.wire.frames import STDERR, STDIN, STDOUT
 from remote_shell.wire.windows import ReceiveWindow, SendWindow
 
@@ -22,6 +23,7 @@ class State(Enum):
     IDLE = "idle"
     OPEN = "open"
     INPUT_ENDED = "input_ended"
+    DETACHED = "detached"
     RUNNING = "running"
     ENDED = "ended"
     REFUSED = "refused"
@@ -39,34 +41,53 @@ REQUEST_TABLE: Table = {
     (State.OPEN, "command"): State.OPEN,
     (State.OPEN, "line"): State.OPEN,
     (State.OPEN, "input_end"): State.OPEN,
+    (State.OPEN, "detach"): State.DETACHED,
     (State.OPEN, "signal"): State.OPEN,
     (State.OPEN, "resize"): State.OPEN,
     (State.OPEN, "window"): State.OPEN,
+    **{(State.OPEN, word): State.OPEN for word in sorted(FILE_NAMES)},
     (State.OPEN, "close"): State.CLOSED,
     (State.INPUT_ENDED, "signal"): State.INPUT_ENDED,
     (State.INPUT_ENDED, "resize"): State.INPUT_ENDED,
     (State.INPUT_ENDED, "window"): State.INPUT_ENDED,
     (State.INPUT_ENDED, "close"): State.CLOSED,
+    (State.DETACHED, "window"): State.DETACHED,
+    (State.DETACHED, "close"): State.CLOSED,
 }
 
 REPLY_TABLE: Table = {
     (State.IDLE, "opened"): State.RUNNING,
     (State.IDLE, "rejected"): State.REFUSED,
     (State.IDLE, "report"): State.REFUSED,
+    (State.IDLE, "shells"): State.REFUSED,
+    (State.IDLE, "attached"): State.RUNNING,
+    (State.IDLE, "jobs"): State.REFUSED,
+    (State.IDLE, "job"): State.RUNNING,
+    (State.RUNNING, "job"): State.RUNNING,
+    (State.RUNNING, "jobs"): State.REFUSED,
+    (State.RUNNING, "gap"): State.RUNNING,
+    (State.RUNNING, "accepted"): State.RUNNING,
     (State.RUNNING, "data"): State.RUNNING,
     (State.RUNNING, "eof"): State.RUNNING,
     (State.RUNNING, "window"): State.RUNNING,
     (State.RUNNING, "done"): State.RUNNING,
     (State.RUNNING, "mode"): State.RUNNING,
     (State.RUNNING, "unread"): State.RUNNING,
+    **{(State.RUNNING, word): State.RUNNING for word in sorted(FILE_NAMES)},
+    (State.RUNNING, "detached"): State.DETACHED,
     (State.RUNNING, "exit"): State.ENDED,
     (State.ENDED, "data"): State.ENDED,
     (State.ENDED, "eof"): State.ENDED,
+    (State.ENDED, "gap"): State.ENDED,
+    (State.ENDED, "job"): State.ENDED,
     (State.ENDED, "window"): State.ENDED,
     (State.ENDED, "close"): State.CLOSED,
     (State.REFUSED, "close"): State.CLOSED,
+    (State.DETACHED, "close"): State.CLOSED,
 }
 
+_DONE = (State.REFUSED, State.DETACHED)  # who said so takes no more data
+_CLOSED = State.CLOSED
 EXPRESS = frozenset(("window", "signal", "resize"))  # the lane that overtakes data; chosen before a frame is numbered
 
 
@@ -76,6 +97,8 @@ class Role(Enum):
     CLIENT = "client"
     SERVER = "server"
 
+    __hash__ = object.__hash__  # as above, for each channel
+
 
 STREAMS = {Role.CLIENT: (STDOUT, STDERR), Role.SERVER: (STDIN,)}  # what each role receives
 
@@ -83,7 +106,7 @@ STREAMS = {Role.CLIENT: (STDOUT, STDERR), Role.SERVER: (STDIN,)}  # what each ro
 class Half:
     """One direction of a channel."""
 
-    __slots__ = ("_ended", "_error", "_streams", "_table", "state")
+    __slots__ = ("_ended", "_error", "_streams", "_table", "closed", "state")
 
     def __init__(self, table: Table, streams: tuple[int, ...], error: type[ProtocolError]) -> None:
         self._table = table
@@ -91,6 +114,7 @@ class Half:
         self._error = error
         self._ended = 0  # bit mask of streams after their eof
         self.state = State.IDLE
+        self.closed = False  # after `close`: the same as the state, for those who look at it with each frame
 
     def step(self, word: str, stream: int = -1) -> None:
         """Move by one input; `stream` goes with data and eof. Raises our ProtocolError (`unexpected_message`)."""
@@ -105,11 +129,8 @@ class Half:
             if word == "eof":
                 self._ended |= 1 << stream
         self.state = state
-
-    @property
-    def closed(self) -> bool:
-        """After `close`."""
-        return self.state is State.CLOSED
+        if state is _CLOSED:
+            self.closed = True
 
 
 class Channel:
@@ -123,14 +144,16 @@ class Channel:
         "incoming",
         "numbered",
         "outgoing",
+        "queue_max",
         "queued",
         "receive",
         "send",
         "was_full",
         "window_due",
+        "yields",
     )
 
-    def __init__(self, ident: int, role: Role, send_window: int, receive_window: int) -> None:
+    def __init__(self, ident: int, role: Role, send_window: int, receive_window: int, queue_max: int) -> None:
         self.ident = ident
         request = role is Role.CLIENT
         peer = Role.SERVER if request else Role.CLIENT
@@ -140,7 +163,9 @@ class Channel:
         self.send = SendWindow(send_window)
         self.receive = ReceiveWindow(receive_window)
         self.grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
+        self.yields = False  # put and get: whoever else has something to send goes first
         self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
+        self.queue_max = queue_max
         self.queued = 0  # bytes of data in the queue
         self.was_full = False
         self.window_due = False  # one `window` message a channel: the credit is counted when it leaves
@@ -151,9 +176,10 @@ class Channel:
 
     def put_message(self, word: str, payload: bytes, stream: int = -1) -> None:
         """Queue a message in the lane of its type."""
-        self.outgoing.step(word, stream)
-        if self.outgoing.state is State.REFUSED:
-            self.window_due = False  # nothing runs that could read
+        outgoing = self.outgoing
+        outgoing.step(word, stream)
+        if outgoing.state in _DONE:
+            self.window_due = False  # nothing runs here that could read
         if word in EXPRESS:
             self._express.append(payload)
         else:
@@ -176,7 +202,8 @@ class Channel:
     def drop_unsent(self) -> int:
         """The peer closed: forget data and express frames that have no number yet. Messages stay. Bytes dropped."""
         dropped, self.queued = self.queued, 0
-        self._queue = deque(item for item in self._queue if item[0] < 0)
+        if dropped:
+            self._queue = deque(item for item in self._queue if item[0] < 0)
         self._express.clear()
         self.window_due = False
         return dropped
@@ -195,7 +222,7 @@ class Channel:
 
     def want_window(self) -> bool:
         """Credit is to be given back. False when the peer has no more use for it."""
-        if self.outgoing.state in (State.REFUSED, State.CLOSED) or self.incoming.closed:
+        if self.outgoing.state in _DONE or self.outgoing.closed or self.incoming.state is _CLOSED:
             return False
         self.window_due = True
         return True
@@ -205,7 +232,7 @@ class Channel:
     @property
     def has_express(self) -> bool:
         """An express frame may go now."""
-        return self.numbered and (self.window_due or bool(self._express))
+        return (self.window_due or bool(self._express)) and self.numbered
 
     def take_express(self) -> bytes:
         """The payload of the next express frame."""
@@ -214,23 +241,30 @@ class Channel:
     @property
     def ready(self) -> bool:
         """An ordered frame may go now."""
-        return bool(self._queue) and (self._queue[0][0] < 0 or self.send.credit > 0)
+        queue = self._queue
+        return bool(queue) and (queue[0][0] < 0 or self.send.credit > 0)
+
+    @property
+    def is_one_message(self) -> bool:
+        """A single message is all that waits in the ordered lane."""
+        queue = self._queue
+        return len(queue) == 1 and queue[0][0] < 0
 
     def take_ordered(self, data_max: int) -> tuple[int, bytes | memoryview]:
         """The next ordered frame: (stream or -1 for a message, payload), at most `data_max` bytes of data."""
-        stream, payload = self._queue[0]
+        queue = self._queue
+        stream, payload = queue[0]
         if stream < 0:
-            self._queue.popleft()
             self.numbered = True
-            return stream, bytes(payload)
+            return queue.popleft()  # type: ignore[return-value]  # a message's payload is bytes
         count = min(len(payload), data_max, self.send.credit)
         self.send.spend(count)
         self.queued -= count
         if count == len(payload):
-            self._queue.popleft()
+            queue.popleft()
             return stream, memoryview(payload)
         view = memoryview(payload)
-        self._queue[0] = (stream, view[count:])
+        queue[0] = (stream, view[count:])
         return stream, view[:count]
 
     @property

@@ -20,6 +20,7 @@ from remote_shell.errors import RemoteProtocolError
 STDIN, STDOUT, STDERR, CONTROL = 0, 1, 2, 3
 HEADER = Struct("!IBI")
 HEADER_SIZE = HEADER.size  # 9
+_pack, _unpack = HEADER.pack, HEADER.unpack_from
 CHANNEL_MAX = 2**32 - 1
 
 
@@ -33,7 +34,7 @@ class Frame(NamedTuple):
 
 def encode(kind: int, channel: int, payload: bytes | memoryview) -> bytes:
     """One frame as bytes: the only place that writes a header."""
-    return b"".join((HEADER.pack(len(payload), kind, channel), payload))
+    return b"".join((_pack(len(payload), kind, channel), payload))
 
 
 class FrameDecoder:
@@ -68,14 +69,15 @@ class FrameDecoder:
         """
         partial = self._partial
         buffer, start = (partial, 0) if partial else (self._buffer, self._offset)
-        if len(buffer) - start < HEADER_SIZE:
-            self._keep_rest()
+        begin = start + HEADER_SIZE
+        if begin > len(buffer):
+            if start < len(buffer):
+                self._keep_rest()
             return None
-        length, kind, channel = HEADER.unpack_from(buffer, start)
+        length, kind, channel = _unpack(buffer, start)
         if length > self.payload_max or kind > CONTROL or not length or (kind != CONTROL and not channel):
             self.fault_channel = channel
             raise self._header_error(length, kind)
-        begin = start + HEADER_SIZE
         end = begin + length
         if end > len(buffer):
             self._keep_rest()
@@ -91,6 +93,10 @@ class FrameDecoder:
     def buffered(self) -> int:
         """Bytes held for a frame that is not whole yet."""
         return len(self._partial) + len(self._buffer) - self._offset
+
+    def rest(self) -> bytes:
+        """A copy of what is held."""
+        return bytes(self._partial) + self._buffer[self._offset :]
 
     def _complete(self) -> None:
         """Add to the frame that is not whole what it lacks, and no more: the rest of what was read is not copied."""

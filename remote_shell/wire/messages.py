@@ -1,70 +1,51 @@
 """Messages: the JSON inside control frames, one frozen and strict model each.
 
-`decode` finds the model by the `type` tag (the discriminator) and validates; `encode` writes. Unknown fields are refused,
-integers are 0 to 2^53-1 and never strings or floats, times are whole milli- or microseconds.
-Neighbours: `frames` carries these, `channel` and `session` know when each is allowed.
+`decode` finds the model by the `type` tag (the discriminator) and validates; `encode` writes. Times are whole milli- or microseconds.
+Neighbours: `fields` has their kinds of fields, `file_messages` those about files; `frames` carries these, `channel` and `session`
+know when each is allowed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic_core import ValidationError, core_schema, from_json
+from pydantic_core import ValidationError, from_json
 
-from remote_shell.errors import RemoteProtocolError, UsageError
-from remote_shell.wire.model import Model, Schema, model_schema
+from remote_shell.errors import RemoteProtocolError
+from remote_shell.wire.fields import INTEGER_MAX as INTEGER_MAX
+from remote_shell.wire.fields import (
+    Base64,
+    Cells,
+    CommandId,
+    Integer,
+    Pairs,
+    SignalName,
+    Status,
+    Stream,
+    Strings,
+    Text,
+    Word,
+    integer,
+    list_of,
+    string,
+)
+from remote_shell.wire.fields import Boxed as Boxed
+from remote_shell.wire.fields import Message as Message
+from remote_shell.wire.fields import Pair as Pair
+from remote_shell.wire.fields import SystemString as SystemString
+from remote_shell.wire.fields import from_system as from_system
+from remote_shell.wire.fields import to_system as to_system
+from remote_shell.wire.fields import unbase64 as unbase64
+from remote_shell.wire.file_messages import FILE_MESSAGES, Paths
+from remote_shell.wire.model import Model, model_schema
 
 PROTOCOL_VERSION = 1
+FEATURES = ("subsystem", "files", "forward")  # beyond version 1: each is used only where both sides name it
 HELLO_SIZE = 320  # bytes, with spaces: no stranger hears a longer hello than it said
-INTEGER_MAX = 2**53 - 1
 
 
-def _integer(least: int, most: int) -> Schema:
-    return Schema(core_schema.int_schema(ge=least, le=most, strict=True))
-
-
-def _string(most: int | None, pattern: str | None = None) -> Schema:
-    return Schema(core_schema.str_schema(max_length=most, pattern=pattern, strict=True))
-
-
-def _list(items: Any, least: int | None = None, most: int | None = None) -> Schema:
-    # Stops at the first fault: a list of a million faults took seconds and a gigabyte to report.
-    return Schema(core_schema.list_schema(items, min_length=least, max_length=most, fail_fast=True, strict=True))
-
-
-Integer = Annotated[int, _integer(0, INTEGER_MAX)]
-Stream = Annotated[int, _integer(0, 2)]
-Status = Annotated[int, _integer(0, 255)]
-Cells = Annotated[int, _integer(1, 65535)]
-Word = Annotated[str, _string(64, r"^[A-Za-z0-9._:/+@-]+$")]
-Text = Annotated[str, _string(1024)]
-Base64 = Annotated[str, _string(1024, r"^[A-Za-z0-9+/]*={0,2}$")]
-CommandId = Annotated[str, _string(64, r"^[A-Za-z0-9._-]+$")]
-SignalName = Annotated[str, _string(16, r"^SIG[A-Z0-9+-]+$")]
-
-
-class Message(Model):
-    """Base of all messages."""
-
-    name: ClassVar[str]
-
-    def encode(self) -> bytes:
-        """The JSON, tag first, without the fields that are unset."""
-        return self.to_json()
-
-    @classmethod
-    def of(cls, **values: Any) -> Self:
-        """As `Model.of`."""
-        return super().of(type=cls.name, **values)
-
-
-class Boxed(Model):
-    """A string of the system that is not UTF-8."""
-
-    base64: Annotated[str, _string(None, r"^[A-Za-z0-9+/]*={0,2}$")]
+# --- channel 0: the connection
 
 
 class KeyProof(Model):
@@ -74,46 +55,9 @@ class KeyProof(Model):
     proof: Base64  # Ed25519 signature, 64 bytes, of the SSHSIG data
 
 
-_SYSTEM_STRING = core_schema.union_schema([_string(None).core, model_schema(Boxed)], mode="left_to_right")
-
-SystemString = Annotated[str | Boxed, Schema(_SYSTEM_STRING)]  # argv, env, cwd, paths
-Pair = list[str | Boxed]
-Strings = Annotated[list[str | Boxed], _list(_SYSTEM_STRING)]
-Pairs = Annotated[list[Pair], _list(_list(_SYSTEM_STRING, 2, 2).core)]
-Features = Annotated[list[str], _list(_string(64, r"^[A-Za-z0-9._:/+@-]+$").core, most=32)]
-KeyProofs = Annotated[list[KeyProof], _list(model_schema(KeyProof), most=8)]
-
-
-def to_system(raw: bytes) -> SystemString:
-    """Bytes of argv, env or a path, as a message carries them. NUL is refused: the kernel ends strings there."""
-    if b"\0" in raw:
-        raise UsageError("embedded null byte: the system ends its strings there")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return Boxed(base64=base64.b64encode(raw).decode())
-
-
-def from_system(value: SystemString) -> bytes:
-    """The bytes again. Raises RemoteProtocolError (`bad_message`) on NUL and bad base64."""
-    if isinstance(value, str):
-        raw = value.encode("utf-8", "surrogatepass")  # a lone surrogate can't come: the JSON reader refuses it
-    else:
-        raw = unbase64(value.base64)
-    if b"\0" in raw:
-        raise RemoteProtocolError("bad_message", "NUL in a string of the system")
-    return raw
-
-
-def unbase64(text: str) -> bytes:
-    """Strict base64. Raises RemoteProtocolError (`bad_message`)."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise RemoteProtocolError("bad_message", "bad base64") from None
-
-
-# --- channel 0: the connection
+Port = Annotated[int, integer(0, 65535)]
+Features = Annotated[list[str], list_of(string(64, r"^[A-Za-z0-9._:/+@-]+$").core, most=32)]
+KeyProofs = Annotated[list[KeyProof], list_of(model_schema(KeyProof), most=8)]
 
 
 class Hello(Message):
@@ -149,7 +93,9 @@ class Auth(Message):
     user: Text | None = None  # account that was asked for; another than the server's is refused
     session: Word | None = None  # resume this one
     received: Integer = 0  # frames of that session received
-    on_lost: Literal["kill"] = "kill"
+    on_lost: Literal["kill", "keep"] = (
+        "kill"  # after the grace, or a `detach`: live shells on terminals are ended, or left
+    )
     grace_ms: Integer | None = None
 
 
@@ -165,6 +111,9 @@ class Welcome(Message):
     account: Text  # the account that commands run as
     host: Text
     grace_ms: Integer
+    left: Integer = (
+        0  # shells of this principal that no connected client holds: `shells` lists them, `attach` takes one
+    )
     proof: Base64 | None = None  # method "secret": the server knows it too
 
 
@@ -227,11 +176,15 @@ class Open(Message):
 
     name = "open"
     type: Literal["open"] = "open"
-    request: Literal["exec", "shell", "query"]
-    id: CommandId
+    request: Literal[
+        "exec", "shell", "query", "attach", "shells", "jobs", "job_logs", "job_wait", "job_signal", "job_remove",
+        "put", "get", "connect", "listen", "accept",
+    ]  # fmt: skip
+    id: CommandId  # of what is to run; query, attach, job_…: of what was started under it; accept: as `accepted` told it
     window: Integer  # first window for stdout and stderr together
     argv: Strings | None = None  # exec: a program and its arguments
     line: SystemString | None = None  # exec: a line for the account's shell, instead of argv
+    subsystem: Word | None = None  # exec: what the server runs under this name, instead of argv; feature "subsystem"
     cwd: SystemString | None = None
     env: Pairs | None = None  # the whole environment, exactly
     env_add: Pairs | None = None  # added to the server's clean base
@@ -240,7 +193,21 @@ class Open(Message):
     merge_stderr: bool = False  # descriptor 2 is a copy of descriptor 1
     terminal: Terminal | None = None  # descriptors 0, 1 and 2 are a terminal; exec without argv and line: a login shell
     timeout_ms: Integer | None = None
-    once: bool = False  # the id was chosen by the user: an ended command's result is told again
+    once: bool = False  # the id was chosen by a person: it is on disk before the command starts
+    detach: bool = False  # exec: as a job, which outlives this channel, its session and the server
+    follow: bool = False  # job_logs: what is written later, too
+    from_now: bool = False  # job_logs: only that
+    stdout_from: Integer = 0  # job_logs: the first byte of stdout that is wanted
+    stderr_from: Integer = 0  # and of stderr
+    signal: SignalName | None = None  # job_signal
+    force: bool = False  # job_remove: end it first, if it runs
+    host: Text | None = (
+        None  # connect: a name or an address; listen: an address of the server's machine; feature "forward"
+    )
+    port: Port | None = None  # of TCP; listen: 0 is any
+    paths: Paths | None = None  # get: what is wanted; put: what each thing that comes is called, empty: what is in it
+    to: SystemString | None = None  # put: where it goes to
+    recursive: bool = False  # get: folders, too, with all that is in them
 
 
 class Opened(Message):
@@ -252,7 +219,104 @@ class Opened(Message):
     cwd: SystemString | None = None
     started_at_ms: Integer = 0  # Unix time
     term: Word | None = None  # TERM is this, since the server does not know the one that was asked for
+    shell: Word | None = None  # a live shell's language: "bash", "zsh"
     again: bool = False  # it ran before under this id: only its end is told, its output is not kept
+    port: Port | None = None  # listen: the one that it is
+
+
+class Attached(Message):
+    """The answer to `attach`: the shell is this channel's from here on. What it wrote unseen follows."""
+
+    name = "attached"
+    type: Literal["attached"] = "attached"
+    pid: Integer | None = None
+    cwd: SystemString | None = None
+    first_cwd: SystemString | None = None  # in which it was started
+    started_at_ms: Integer = 0  # Unix time
+    term: Word | None = None  # TERM of its terminal
+    shell: Word | None = None  # as in `opened`
+    number: Integer = 0  # of the last `command`
+    line: SystemString | None = None  # which still runs
+    status: Status | None = None  # how the last one ended that did
+    signal: SignalName | None = None
+    missed: Integer = 0  # bytes of output that follow at once
+    dropped: Integer = 0  # and that came before them, and are gone
+    away_ms: Integer = 0  # how long nobody held it
+
+
+class Detached(Message):
+    """Another has taken the shell, or it was left as asked: it goes on there, and this channel is closed."""
+
+    name = "detached"
+    type: Literal["detached"] = "detached"
+    by: Text = ""  # who took it; empty: nobody
+
+
+class LeftShell(Model):
+    """A live shell on a terminal."""
+
+    id: CommandId
+    started_at_ms: Integer  # Unix time
+    cwd: SystemString
+    line: SystemString | None = None  # the command that runs, as far as 200 bytes
+    ended: bool = False  # the shell has: `attach` brings its last output and its exit, once
+    away_ms: Integer | None = None  # for how long no connected client has held it; without: one does
+    holder: Text = ""  # who holds it, or held it last
+
+
+class Shells(Message):
+    """The answer to `shells`: those of the same principal, held in other sessions or by nobody."""
+
+    name = "shells"
+    type: Literal["shells"] = "shells"
+    shells: Annotated[list[LeftShell], list_of(model_schema(LeftShell), most=32)]
+
+
+class Job(Message):
+    """One detached job: an entry of the answer to `jobs`, or what data and `exit` that follow are about. Again: it changed."""
+
+    name = "job"
+    type: Literal["job"] = "job"
+    id: CommandId
+    state: Literal["running", "finished", "unknown"]  # unknown: its keeper died, nobody knows what became of it
+    command: Text = ""  # for people: as a shell would take it, as far as 1,000 characters
+    cwd: SystemString | None = None
+    pid: Integer | None = None
+    started_at_ms: Integer | None = None  # Unix time; without: there is no proof that it was started
+    ended_at_ms: Integer | None = None
+    status: Status | None = None
+    signal: SignalName | None = None
+    timed_out: bool = False
+    duration_us: Integer = 0
+    trouble: Text = ""  # why it waits
+    stdout_at: Integer | None = None  # job_logs: which byte of stdout comes next
+    stderr_at: Integer | None = None  # and of stderr
+
+
+class Jobs(Message):
+    """The end of the answer to `jobs`."""
+
+    name = "jobs"
+    type: Literal["jobs"] = "jobs"
+    count: Integer  # of the messages `job` before it
+
+
+class Gap(Message):
+    """Job logs: so much of a stream is not there any more. What follows on the stream comes after it."""
+
+    name = "gap"
+    type: Literal["gap"] = "gap"
+    stream: Stream
+    dropped: Integer  # bytes
+
+
+class Accepted(Message):
+    """Listen: somebody has connected. The client opens a channel with `accept` and this id, or lets it pass."""
+
+    name = "accepted"
+    type: Literal["accepted"] = "accepted"
+    id: CommandId
+    peer: Text  # address and port
 
 
 class Rejected(Message):
@@ -262,6 +326,7 @@ class Rejected(Message):
     type: Literal["rejected"] = "rejected"
     code: Word
     detail: Text = ""
+    errno: Word | None = None  # the name of what the system said: numbers differ between systems
 
 
 class Exit(Message):
@@ -363,6 +428,13 @@ class Command(Message):
     timeout_ms: Integer | None = None
 
 
+class Detach(Message):
+    """Live shell on a terminal: leave it to itself. The answer is `detached`; the client only closes after this."""
+
+    name = "detach"
+    type: Literal["detach"] = "detach"
+
+
 class InputEnd(Message):
     """Live shell: the input of a command ends here."""
 
@@ -380,7 +452,7 @@ class Done(Message):
     status: Status | None = None
     signal: SignalName | None = None
     cwd: SystemString | None = None
-    statuses: Annotated[list[int], _list(_integer(0, 255).core, most=256)] | None = None  # of a pipeline's commands
+    statuses: Annotated[list[int], list_of(integer(0, 255).core, most=256)] | None = None  # of a pipeline's commands
     duration_us: Integer = 0
     timed_out: bool = False
     shell: Literal["alive", "ended", "replaced"] = "alive"
@@ -394,12 +466,14 @@ class Report(Message):
     state: Literal["never_received", "running", "finished", "unknown"]
     status: Status | None = None
     signal: SignalName | None = None
+    timed_out: bool = False
 
 
 CONNECTION_MESSAGES: tuple[type[Message], ...] = (Hello, Auth, Welcome, Denied, Ack, Ping, Pong, Disconnect)
 SESSION_MESSAGES: tuple[type[Message], ...] = (
     *(Open, Opened, Rejected, Exit, Eof, Close, Window, Signal, Resize, Command, InputEnd, Done, Report),
-    *(Mode, Line, Unread),
+    *(Mode, Line, Unread, Attached, Detached, Shells, Detach, Job, Jobs, Gap, Accepted),
+    *FILE_MESSAGES,
 )
 MODELS: dict[str, type[Message]] = {model.name: model for model in CONNECTION_MESSAGES + SESSION_MESSAGES}
 

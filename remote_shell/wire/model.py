@@ -22,7 +22,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic_core import SchemaValidator, core_schema, to_json
+from pydantic_core import SchemaError, SchemaValidator, core_schema, to_json
 
 REQUIRED = object()
 
@@ -56,13 +56,15 @@ class Model:
     _validator: ClassVar[SchemaValidator | None] = None
 
     def __init__(self, **values: Any) -> None:
-        self.__dict__.update(self._validate(values))
+        valid: dict[str, Any] = (type(self).__dict__.get("_validator") or self._engine()).validate_python(values)
+        for name, field in self.fields().items():  # a JSON of ours has the defaults too, all in their order
+            self.__dict__[name] = valid.get(name, field.default)
 
     @classmethod
     def from_value(cls, value: object) -> Self:
-        """From what a JSON reader made of a payload."""
+        """From what a JSON reader made of a payload. What it lacks is not stored: the class has its default."""
         made = object.__new__(cls)
-        made.__dict__.update(cls._validate(value))
+        made.__dict__.update((cls.__dict__.get("_validator") or cls._engine()).validate_python(value))
         return made
 
     @classmethod
@@ -89,19 +91,15 @@ class Model:
         return fields
 
     @classmethod
-    def _validate(cls, value: object) -> dict[str, Any]:
-        validator = cls.__dict__.get("_validator")
-        if validator is None:
-            validator = cls._validator = SchemaValidator(cls._record())
-        valid: dict[str, Any] = validator.validate_python(value)
-        return valid
+    def _engine(cls) -> SchemaValidator:
+        """Its validator, made at the first use."""
+        cls._validator = _build(cls._record())
+        return cls._validator
 
     @classmethod
     def _record(cls) -> Any:
         def schema(field: Field) -> Any:
-            if field.required:
-                return core_schema.typed_dict_field(field.schema, required=True)
-            return core_schema.typed_dict_field(core_schema.with_default_schema(field.schema, default=field.default))
+            return core_schema.typed_dict_field(field.schema, required=field.required)
 
         record = {name: schema(field) for name, field in cls.fields().items()}
         return core_schema.typed_dict_schema(record, extra_behavior="forbid", config={"strict": True}, total=False)
@@ -110,9 +108,20 @@ class Model:
         """The same with other values; validated."""
         return type(self)(**{**self.__dict__, **values})
 
-    def to_json(self, *, without: str = "") -> bytes:
-        """Compact JSON, without the fields that are None and without the one that `without` names."""
-        values = {name: value for name, value in self.__dict__.items() if value is not None and name != without}
+    def to_json(self) -> bytes:
+        """Compact JSON, without the fields that are None."""
+        values = self.__dict__
+        if None in values.values():
+            values = {name: value for name, value in values.items() if value is not None}
+        return to_json(values, fallback=_inside)
+
+    def digestible(self, without: frozenset[str]) -> bytes:
+        """The same for a hash: without what is false either, nor the fields that `without` names."""
+        values = {
+            name: value
+            for name, value in self.__dict__.items()
+            if value is not None and value is not False and name not in without
+        }
         return to_json(values, fallback=_inside)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -134,10 +143,21 @@ class Model:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"
 
 
+def _build(record: Any) -> SchemaValidator:
+    try:
+        return SchemaValidator(record)
+    except (
+        SchemaError
+    ) as error:  # so the engine tells what a signal handler raised meanwhile, too, and keeps the name alone
+        if "KeyboardInterrupt: " in str(error):
+            raise KeyboardInterrupt from None
+        raise
+
+
 def _inside(value: object) -> dict[str, Any]:
     """A model within a message."""
     if isinstance(value, Model):
-        return value.__dict__
+        return {name: inner for name, inner in value.__dict__.items() if inner is not None}
     raise TypeError(f"{type(value).__name__} is not for the wire")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from remote_shell.errors import RemoteProtocolError
+from remote_shell.wire.frames import CONTROL, HEADER, HEADER_SIZE
 
 
 class ReplayBuffer:
@@ -40,6 +41,11 @@ class ReplayBuffer:
         while self.acknowledged < count:
             self.size -= len(self._frames.popleft())
             self.acknowledged += 1
+
+    def data_on(self, channel: int) -> int:
+        """Bytes of data on a channel among them."""
+        headers = ((len(frame), *HEADER.unpack_from(frame)) for frame in self._frames)
+        return sum(size - HEADER_SIZE for size, _, kind, ident in headers if ident == channel and kind != CONTROL)
 
     def after(self, count: int) -> Iterator[bytes]:
         """The frames that follow frame number `count`."""

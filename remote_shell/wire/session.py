@@ -29,6 +29,7 @@ from remote_shell.wire.events import (
     Silent,
     Writable,
 )
+from remote_shell.wire.file_messages import FILE_NAMES
 from remote_shell.wire.frames import CHANNEL_MAX, CONTROL, Frame, FrameDecoder
 from remote_shell.wire.messages import (
     CLOSE,
@@ -47,13 +48,17 @@ from remote_shell.wire.messages import (
 )
 from remote_shell.wire.replay import ReplayBuffer
 
+TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
+YIELDED = 8  # turns of others after which one of those has its own all the same
 AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
         *("open", "opened", "rejected", "exit", "eof", "close", "window", "signal", "resize"),
         *("command", "input_end", "done", "report", "mode", "line", "unread"),
+        *("attached", "detached", "shells", "detach", "job", "jobs", "gap", "accepted"),
     )
 )
+WITH_FILES = ON_CHANNELS | FILE_NAMES  # where both sides name the feature
 
 
 class Session:
@@ -74,12 +79,15 @@ class Session:
             deque()
         )  # channels whose `open` waits: a start goes before all else of the ordered lane
         self._ready: deque[int] = deque()  # channels that wait for their turn
+        self._later: deque[int] = deque()  # and those that let the others go first
+        self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
         self._out_size = 0
         self._out_offset = 0  # bytes of the first that were taken
+        self._more = False  # `data_to_send` stopped at its limit: more may be due
         self._events: deque[Event] = deque()
         self._grown = 0  # by how much windows grew, all together
         self._now = 0.0
@@ -158,24 +166,34 @@ class Session:
 
     def data_to_send(self, limit: int) -> list[bytes | memoryview]:
         """What is due, about `limit` bytes of it, in order, as buffers for one vectored write. Nothing is removed."""
-        while self._out_size < limit:
+        size = self._out_size
+        while size < limit:
             frame = self._next_frame()
             if frame is None:
+                self._more = False
                 break
             self._out.append(frame)
-            self._out_size += len(frame)
+            size += len(frame)
+        else:
+            self._more = True
+        self._out_size = size
         out: list[bytes | memoryview] = list(self._out)
         if self._out_offset:
             out[0] = memoryview(self._out[0])[self._out_offset :]
         return out
 
-    def sent(self, count: int) -> None:
-        """The driver's connection took the first `count` bytes of `data_to_send`."""
+    def sent(self, count: int) -> bool:
+        """The driver's connection took the first `count` bytes of `data_to_send`. False: nothing else was due then, don't ask again."""
         self._out_size -= count
+        if not self._out_size:
+            self._out.clear()
+            self._out_offset = 0
+            return self._more
         count += self._out_offset
         while self._out and count >= len(self._out[0]):
             count -= len(self._out.popleft())
         self._out_offset = count
+        return True
 
     @property
     def heard_at(self) -> float | None:
@@ -216,11 +234,14 @@ class Session:
         link = self._link
         if link is None:
             raise LocalProtocolError("not_connected", "a session opens channels on a connection")
+        if message.request in TRANSFERS and not link.has_files:
+            raise LocalProtocolError("unexpected_message", "the server is older, and does not know of files")
         payload = message.encode()
         self._check_size(payload)
         self._last_id += 1
-        channel = Channel(self._last_id, self.role, link.peer.window, message.window)
+        channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
         channel.grows = message.terminal is None
+        channel.yields = message.request in TRANSFERS
         self.channels[channel.ident] = channel
         channel.put_message("open", payload)
         self._waiting.add(channel.ident)
@@ -254,7 +275,8 @@ class Session:
         if self.role is Role.CLIENT and isinstance(message, Close):
             channel.abandon()
         channel.put_message(message.name, payload, message.stream if isinstance(message, Eof) else -1)
-        self._wake(channel)
+        if not self._send_alone(channel):
+            self._wake(channel)
 
     def send_data(self, ident: int, stream: int, data: bytes | memoryview) -> bool:
         """Queue data. False: the queue is full, pause until `Writable`. Dropped when nobody will read it."""
@@ -265,7 +287,7 @@ class Session:
             return not channel.was_full
         channel.put_data(stream, data, self.limits.data_frame_max)
         self._wake(channel)
-        if channel.queued >= self.limits.queue_max:
+        if channel.queued >= channel.queue_max:
             channel.was_full = True
         return not channel.was_full
 
@@ -278,6 +300,17 @@ class Session:
             if self.round_trip is None and self._link is not None:
                 self._link.want_ping()  # the first bulk data: find out how far away the peer is
             self._wake(channel)
+
+    def unseen(self, ident: int) -> int:
+        """Bytes of output on a channel of which it is not known that they reached the peer."""
+        channel = self.channels.get(ident)
+        return self._replay.data_on(ident) + (channel.queued if channel is not None else 0)
+
+    def drop_unsent(self, ident: int) -> None:
+        """Forget the data that waits on a channel: nobody will read it."""
+        channel = self.channels.get(ident)
+        if channel is not None:
+            channel.drop_unsent()
 
     def measure(self, now: float) -> None:
         """Ask for a sign of life now, which measures the round trip; nothing happens while one is under way."""
@@ -293,18 +326,61 @@ class Session:
     # --- sending
 
     def _check_size(self, payload: bytes) -> None:
-        most = self.limits.frame_max if self._link is None else min(self.limits.frame_max, self._link.peer.frame_max)
+        link = self._link
+        most = self.limits.frame_max if link is None else link.message_max
         if len(payload) > most:
             raise LocalProtocolError(
                 "frame_too_large", f"a message of {len(payload)} bytes, at most {most} are allowed"
             )
 
+    def _send_alone(self, channel: Channel) -> bool:
+        """Number a channel's only message now, if nothing else waits anywhere: it would be the next frame anyway. False: it waits its turn.
+
+        Nearly all messages of single commands come so, and the turns of many channels cost as much as all else of sending one.
+        """
+        link, replay = self._link, self._replay
+        if (
+            self._out
+            or self._opens
+            or self._ready
+            or self._later
+            or self._express
+            or self._resend
+            or channel.has_express
+        ):
+            return False
+        if link is None or link.ended or link.disconnect is not None or not channel.is_one_message:
+            return False
+        if replay.size >= link.kept_bytes_max or replay.sent - replay.acknowledged >= link.kept_frames_max:
+            return False
+        frame = frames.encode(CONTROL, channel.ident, channel.take_ordered(0)[1])
+        replay.append(frame)
+        link.emitted += 1
+        self._out.append(frame)
+        self._out_size = len(frame)
+        if channel.has_express:
+            self._wake(channel)  # as in `_ordered_frame`
+        if channel.outgoing.closed:
+            self._forget_closed(channel)
+        return True
+
     def _wake(self, channel: Channel) -> None:
-        if channel.has_express and channel.ident not in self._express:
-            self._express.append(channel.ident)
-        if channel.ident not in self._waiting and channel.ready:
-            self._waiting.add(channel.ident)
-            self._ready.append(channel.ident)
+        ident = channel.ident
+        if channel.has_express and ident not in self._express:
+            self._express.append(ident)
+        if ident not in self._waiting and channel.ready:
+            self._waiting.add(ident)
+            (self._later if channel.yields else self._ready).append(ident)
+
+    def _next_turn(self) -> int:
+        """Transfers come after all others, but after YIELDED turns of others one is theirs."""
+        if self._opens:
+            return self._opens.popleft()
+        if self._later and (not self._ready or self._passed >= YIELDED):
+            self._passed = 0
+            return self._later.popleft()
+        self._passed += 1
+        return self._ready.popleft()
 
     def _next_frame(self) -> bytes | None:
         link = self._link
@@ -318,10 +394,10 @@ class Session:
         if self._resend:
             link.emitted += 1
             return self._resend.popleft()
-        if not (self._express or self._opens or self._ready):
+        if not (self._express or self._opens or self._ready or self._later):
             return None
         replay = self._replay
-        if replay.size >= link.kept_bytes_max or len(replay) >= link.kept_frames_max:
+        if replay.size >= link.kept_bytes_max or replay.sent - replay.acknowledged >= link.kept_frames_max:
             return None
         frame = self._express_frame() if self._express else None
         if frame is None:
@@ -370,18 +446,18 @@ class Session:
         return Window.of(credit=credit, window=receive.window).encode()
 
     def _ordered_frame(self, link: Attachment) -> bytes | None:
-        while self._opens or self._ready:
-            ident = self._opens.popleft() if self._opens else self._ready.popleft()
+        while self._opens or self._ready or self._later:
+            ident = self._next_turn()
             channel = self.channels.get(ident)
             if channel is None or not channel.ready:
                 self._waiting.discard(ident)
                 continue
             stream, payload = channel.take_ordered(link.data_max)
             if channel.ready:
-                self._ready.append(ident)
+                (self._later if channel.yields else self._ready).append(ident)
             else:
                 self._waiting.discard(ident)
-            if channel.was_full and channel.queued * 2 < self.limits.queue_max:
+            if channel.was_full and channel.queued * 2 < channel.queue_max:
                 channel.was_full = False
                 self._events.append(Writable(ident))
             if stream >= 0:
@@ -414,23 +490,24 @@ class Session:
         return None
 
     def _receive_session(self, link: Attachment, frame: Frame) -> Event | None:
+        kind, ident, payload = frame
         self.received += 1
-        link.note_frame(len(frame.payload))
-        channel = self.channels.get(frame.channel)
-        if frame.type != CONTROL:
+        link.note_frame(len(payload))
+        channel = self.channels.get(ident)
+        if kind != CONTROL:
             if channel is None:
-                raise RemoteProtocolError("no_such_channel", f"data on channel {frame.channel}")
-            channel.incoming.step("data", frame.type)
-            channel.receive.receive(len(frame.payload))
+                raise RemoteProtocolError("no_such_channel", f"data on channel {ident}")
+            channel.incoming.step("data", kind)
+            channel.receive.receive(len(payload))
             if channel.outgoing.closed:
                 self.late_frames += 1
                 return None
-            return DataReceived(channel.ident, frame.type, frame.payload)
-        message = decode(frame.payload, ON_CHANNELS)
+            return DataReceived(ident, kind, payload)
+        message = decode(payload, WITH_FILES if link.has_files else ON_CHANNELS)
         if channel is None:
             if isinstance(message, Open):
-                return self._accept(link, frame.channel, message)
-            raise RemoteProtocolError("no_such_channel", f"{message.name} on channel {frame.channel}")
+                return self._accept(link, ident, message)
+            raise RemoteProtocolError("no_such_channel", f"{message.name} on channel {ident}")
         return self._receive_message(channel, message)
 
     def _receive_message(self, channel: Channel, message: Message) -> Event | None:
@@ -455,11 +532,16 @@ class Session:
             raise RemoteProtocolError("unexpected_message", f"open on channel {ident}")
         if message.window > self.limits.window_max:
             raise RemoteProtocolError("bad_credit", f"a window of {message.window} bytes")
+        if message.request in TRANSFERS and not link.has_files:
+            raise RemoteProtocolError("unexpected_message", f"{message.request} without the feature files")
         self._last_id = ident
         full = self.open_channels >= self.limits.channels_max
         if self.open_channels >= 2 * self.limits.channels_max:  # it does not even close what was rejected
             raise RemoteProtocolError("too_many_channels", f"{self.open_channels} are open in this session")
-        channel = Channel(ident, self.role, message.window, self.limits.window)
+        limits = self.limits
+        queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
+        channel = Channel(ident, self.role, message.window, limits.window, queue_max)
+        channel.yields = message.request in TRANSFERS
         channel.incoming.step("open")
         self.channels[ident] = channel
         if full:
@@ -482,6 +564,7 @@ class Session:
     def _forget_closed(self, channel: Channel) -> None:
         """Both closes are out: the channel is history."""
         if channel.outgoing.closed and channel.incoming.closed and channel.drained:
-            self.channels.pop(channel.ident, None)
-            self._waiting.discard(channel.ident)
+            ident = channel.ident
+            self.channels.pop(ident, None)
+            self._waiting.discard(ident)
             self._grown -= channel.receive.window - channel.receive.first

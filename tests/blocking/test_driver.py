@@ -7,18 +7,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from remote_shell.blocking.driver import Driver
+from remote_shell.blocking import spinning
+from remote_shell.blocking.driver import Driver, _Waiter
 from remote_shell.errors import UsageError
-from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import PlainLink
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import Event, Failed, MessageReceived, Writable
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Opened
+from remote_shell.wire.messages import Exit, Message, Opened
 from remote_shell.wire.session import Session
 from tests.wire.pair import exec_message, hello
 
@@ -47,7 +49,7 @@ class End:
 class Scene:
     """A driver and what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         ours, theirs = socket.socketpair()
         self.end = End(theirs)
         self.events: list[Event] = []
@@ -56,7 +58,7 @@ class Scene:
         self.recoveries: list[float | None] = []
         self.session = Session(Role.CLIENT, DEFAULT_LIMITS)
         self.driver = Driver(
-            DEFAULT_LIMITS,
+            limits,
             on_event=self._event,
             on_lost=self.lost.append,
             on_damage=self._damage,
@@ -88,7 +90,7 @@ class Scene:
 
 
 def poll_until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while not ready():
         assert time.monotonic() < deadline, "it does not come about"
         time.sleep(0.001)
@@ -349,3 +351,138 @@ def test_a_peer_that_is_silent_while_we_wait_is_given_up(scene: Scene) -> None:
     with scene.driver:
         scene.driver.wait(lambda: bool(scene.lost), time.monotonic() + 5)
     assert scene.lost == ["silent"]
+
+
+# --- waiting without sleep
+
+
+class Looks:
+    """A driver's poll object that notes the timeouts it is asked with, and lets something happen at the n-th look."""
+
+    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.timeouts: list[float | None] = []
+        self.at: dict[int, Callable[[], object]] = {}
+        self._poll = scene.driver._poll
+        scene.driver._poll = self  # type: ignore[assignment]
+        monkeypatch.setattr(spinning, "cpus", lambda: 2.0)
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        self.at.pop(len(self.timeouts), lambda: None)()
+        return self._poll.poll(timeout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poll, name)
+
+    def answered_at(self, scene: Scene, look: int) -> None:
+        """A command is asked for; its answer comes at a look of the wait that begins now."""
+        channel = scene.open()
+        scene.end.move()
+        scene.end.session.send_message(channel, Opened(pid=7))
+        self.timeouts.clear()
+        self.at = {look: scene.end.move}
+        scene.events.clear()
+        with scene.driver:
+            assert scene.driver.wait(scene.answered, time.monotonic() + 30)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Scene, Looks]]:
+    """A scene whose waits may go without sleep for very long, so that the test's own slowness does not matter."""
+    made = Scene(replace(DEFAULT_LIMITS, spin_time=20.0))
+    yield made, Looks(made, monkeypatch)
+    with made.driver:
+        made.driver.close()
+    made.end.link.close()
+
+
+def test_after_a_short_wait_the_next_goes_without_sleep(patient: tuple[Scene, Looks]) -> None:
+    scene, looks = patient
+    looks.answered_at(scene, 1)
+    assert looks.timeouts[0] != 0
+    looks.answered_at(scene, 100)
+    assert looks.timeouts == [0] * 100
+
+
+def test_not_with_many_commands_in_flight(patient: tuple[Scene, Looks]) -> None:
+    scene, looks = patient
+    most = DEFAULT_LIMITS.spin_channels_max
+    for _ in range(most):
+        looks.answered_at(scene, 1)
+    assert looks.timeouts == [0]
+    looks.answered_at(scene, 1)
+    assert len(looks.timeouts) == 1 and looks.timeouts[0] != 0
+
+
+def test_not_while_another_thread_waits_too(patient: tuple[Scene, Looks]) -> None:
+    scene, looks = patient
+    looks.answered_at(scene, 1)
+    waiter = _Waiter(lambda: False)
+    scene.driver._waiters.append(waiter)
+    looks.answered_at(scene, 1)
+    scene.driver._waiters.remove(waiter)
+    assert looks.timeouts[0] != 0
+
+
+def test_a_wait_without_sleep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(replace(DEFAULT_LIMITS, spin_time=0.02))
+    looks = Looks(scene, monkeypatch)
+    scene.driver._spin.begin(0.0)
+    scene.driver._spin.end(0.0)  # a short wait
+    with scene.driver:
+        started = time.monotonic()
+        assert not scene.driver.wait(lambda: False, started + 0.1)
+        assert looks.timeouts[0] == 0
+        assert looks.timeouts[-1] and looks.timeouts[-1] > 0  # it slept at last
+        looks.timeouts.clear()
+        assert not scene.driver.wait(lambda: False, time.monotonic() + 0.05)
+        assert 0 not in looks.timeouts  # and at once the next time
+        scene.driver.close()
+    scene.end.link.close()
+
+
+def test_a_look_without_waiting_says_nothing_about_waits(patient: tuple[Scene, Looks]) -> None:
+    scene, looks = patient
+    looks.answered_at(scene, 1)
+    with scene.driver:
+        for _ in range(20):
+            assert not scene.driver.wait(lambda: False, 0.0)
+    looks.answered_at(scene, 3)
+    assert looks.timeouts == [0, 0, 0]
+
+
+def test_a_wait_sleeps_until_its_answer_is_near(patient: tuple[Scene, Looks]) -> None:
+    """A command's start is slept for, its end is looked for without sleep."""
+    scene, looks = patient
+    looks.answered_at(scene, 1)
+    channel = scene.open()
+    scene.end.move()
+
+    def say(message: Message) -> Callable[[], None]:
+        def now() -> None:
+            scene.end.session.send_message(channel, message)
+            scene.end.move()
+
+        return now
+
+    def heard(kind: type[Message]) -> bool:
+        return any(isinstance(event, MessageReceived) and isinstance(event.message, kind) for event in scene.events)
+
+    scene.events.clear()
+    looks.timeouts.clear()
+    looks.at = {1: say(Opened(pid=7)), 30: say(Exit(status=0))}
+    with scene.driver:
+        assert scene.driver.wait(lambda: heard(Exit), time.monotonic() + 30, soon=lambda: heard(Opened))
+    assert looks.timeouts[0] != 0
+    assert looks.timeouts[1:] == [0] * 29
+
+
+def test_a_wait_whose_answer_is_never_near_sleeps_and_counts_for_nothing(patient: tuple[Scene, Looks]) -> None:
+    scene, looks = patient
+    looks.answered_at(scene, 1)
+    score = scene.driver._spin._score
+    looks.timeouts.clear()
+    with scene.driver:
+        assert not scene.driver.wait(lambda: False, time.monotonic() + 0.03, soon=lambda: False)
+    assert looks.timeouts and 0 not in looks.timeouts
+    assert scene.driver._spin._score == score

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from remote_shell.blocking import interrupts
 from remote_shell.blocking.interrupts import INTERRUPTS, interrupt
 
 
@@ -87,3 +88,29 @@ def test_other_threads_have_nothing_to_put_off() -> None:
     assert INTERRUPTS.masked
     INTERRUPTS.leave()
     assert not INTERRUPTS.masked
+
+
+@pytest.mark.parametrize("moment", ["enter", "leave"])
+def test_ctrl_c_while_the_handler_is_changed_leaves_all_as_it_was(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own handler is in place for a moment on both sides, and raises."""
+
+    class Pressed:
+        getsignal = staticmethod(signal.getsignal)
+
+        @staticmethod
+        def signal(number: int, handler: object) -> None:
+            if (moment == "enter") == (handler is not signal.default_int_handler):
+                if moment == "leave":
+                    signal.signal(number, handler)  # type: ignore[arg-type]
+                raise KeyboardInterrupt
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(interrupts, "_signal", Pressed)
+    with pytest.raises(KeyboardInterrupt):
+        INTERRUPTS.enter()
+        INTERRUPTS.leave()
+    monkeypatch.undo()
+    assert not INTERRUPTS.masked and not INTERRUPTS.replaced and not INTERRUPTS._outer
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        press()

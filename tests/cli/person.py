@@ -6,7 +6,7 @@ import contextlib
 import re
 import termios
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,19 @@ os.write(1, b"\\x1b[m\\x1b[?2004l\\x1b[?25h\\x1b[?1002l\\x1b[?1049lended")
 class Person(Terminal):
     """Before a terminal whose state at the beginning is known."""
 
-    def __init__(self, home: Path, *words: str, added: Mapping[str, str] | None = None, **size: int) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *words: str,
+        added: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),  # what starts it
+        **size: int,
+    ) -> None:
         super().__init__(
-            [*ARGV, *words], environment={**environment(home), "TERM": "xterm-256color", **(added or {})}, **size
+            [*under, *ARGV, *words],
+            environment={**environment(home), "TERM": "xterm-256color", **(added or {})},
+            **size,
         )
-        # No race: the client needs longer to import anything than we for two calls.
-        self._line = termios.tcgetattr(self.master)
         self._modes = set(self.screen.mode)
 
     @property
@@ -58,7 +65,7 @@ class Person(Terminal):
 
     def check_clean(self) -> None:
         """The terminal is as it was: line discipline, modes, margins, attributes, cursor."""
-        assert termios.tcgetattr(self.master) == self._line
+        assert termios.tcgetattr(self.master) == self.line
         assert self.screen.mode == self._modes
         assert self.screen.margins is None
         assert not self.screen.cursor.hidden
@@ -103,12 +110,13 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def stands_still(pid: int) -> Callable[[], bool]:
-    """A condition: the process has written nothing for ten looks."""
-    seen: list[str] = []
+    """A condition: the process has slept and written nothing for ten looks; one that waits for a processor does not sleep."""
+    seen: list[tuple[str, str]] = []
 
     def look() -> bool:
-        seen.append(Path(f"/proc/{pid}/io").read_text())
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        seen.append((state, Path(f"/proc/{pid}/io").read_text()))
+        return len(seen) > 10 and seen[-1][0] == "S" and len(set(seen[-10:])) == 1
 
     return look
 

@@ -13,6 +13,8 @@ from tests.cli.program import ARGV, environment
 from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen
+
 QUESTION = "Trust it from now on?"
 
 

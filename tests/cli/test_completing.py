@@ -271,7 +271,7 @@ async def test_cancelling_ends_it_over_there(target: str, tmp_path: Path, monkey
     monkeypatch.setattr(completing, "SCRIPT", f"exec cat {tmp_path}/fifo")
     async with completer(target, tmp_path, monkeypatch) as asked:
         question = asyncio.create_task(asked.ask("ls o"))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while not running_commands(f"cat {tmp_path}/fifo"):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)
@@ -283,7 +283,7 @@ async def test_cancelling_ends_it_over_there(target: str, tmp_path: Path, monkey
 
 
 async def until_gone(name: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while running_commands(name):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

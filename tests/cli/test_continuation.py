@@ -189,3 +189,97 @@ def test_deep_nesting_is_left_to_bash() -> None:
 def test_a_long_here_document_takes_no_long_time() -> None:
     assert is_incomplete("cat <<E\n" + "x\n" * 200_000)
     assert not is_incomplete("cat <<E\n" + "x\n" * 200_000 + "E")
+
+
+ZSH_WHOLE = [
+    "ls *(.",
+    "f() { echo hi }",
+    "{ echo a }",
+    "for x (a b) echo $x",
+    "for x (a b); do echo; done",
+    "for x (a b) { echo $x }",
+    "if (( 1 )) echo y",
+    "if [[ -f x ]] { echo y } else { echo n }",
+    "while (( i-- )) { echo }",
+    "repeat 3 echo x",
+    "repeat 3 do echo; done",
+    "repeat 3 { echo }",
+    "ls *(.)",
+    "ls (a|b)*",
+    "print -l **/*(.om[1])",
+    "print ${(f)x}",
+    "print ${x:#*b}",
+    "() { echo $1 } a",
+    "{ echo } always { echo }",
+    "diff =(a) =(b)",
+    "case a { a) echo;; }",
+    "echo a&!",
+    "print (#i)x",
+    "if true; then echo (a|b); fi",
+    "for f in *(.); do echo $f; done",
+    "[[ a == (b|c) ]]",
+    "typeset -A h=(a b)",
+    "{ for x (a b) echo $x }",
+    "for ((i=0;i<3;i++)) echo $i",
+    "print $(for x (a) echo $x)",
+    "while true; do break; done",
+    "select x in a; do break; done",
+    "function f g { echo }",
+    "echo {a,b}",
+    "x={}",
+    "find . -exec echo {} \\;",
+    "for x in a b; echo $x",
+    "if true; then :; elif true; then :; else :; fi",
+    "repeat 2; do echo; done",
+]
+ZSH_OPEN = [
+    "f() {",
+    "f() { echo",
+    "for x in a b; do",
+    "for x in *(.); do",
+    "if true; then",
+    "if [[ a ]] {",
+    "while true; do",
+    "echo 'a",
+    "echo a |",
+    "a &&",
+    "cat <<E\nx",
+    "case a in",
+    "echo \\",
+    "repeat 3; do",
+    "echo $(",
+    "{ for x (a b) echo $x",
+    "repeat 3 {",
+    "{ echo } always {",
+    "if true; then :; else",
+]
+
+
+@pytest.mark.parametrize("text", ZSH_WHOLE)
+def test_what_is_whole_in_zsh_is_sent(text: str) -> None:
+    assert not is_incomplete(text, "zsh")
+
+
+@pytest.mark.parametrize("text", ZSH_OPEN)
+def test_what_goes_on_in_zsh_waits(text: str) -> None:
+    assert is_incomplete(text, "zsh")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_is_whole_in_bash_is_sent_to_zsh_too(script: str) -> None:
+    lines = script.rstrip("\n").split("\n")
+    for count in range(1, len(lines) + 1):
+        text = "\n".join(lines[:count])
+        assert is_incomplete(text) or not is_incomplete(text, "zsh"), text
+
+
+# zsh ends these at the end of its input without a word
+ZSH_SILENT = {"a &&", "cat <<E\nx", "echo \\"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [*ZSH_WHOLE, *ZSH_OPEN])
+def test_zsh_itself_agrees(text: str) -> None:
+    argv = ["zsh", "-f", "-n", "-o", "extended_glob", "-o", "short_loops", "-o", "short_repeat"]
+    done = subprocess.run(argv, input=text + "\n", capture_output=True, text=True)
+    assert (done.returncode != 0) is (text in ZSH_OPEN and text not in ZSH_SILENT), done.stderr

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from remote_shell.cli.greeting import ALL_OF_IT, greeting, visits
+from remote_shell.cli.nameplate import Nameplate
 
 
 def lines(kind: str = "tls", key: tuple[str, str] | None = ("SHA256:abc", "new"), **more: object) -> list[str]:
-    given = {"trial": False, "visits": 0} | more
-    return greeting("box", "ann", kind, key, 60.0, **given)  # type: ignore[arg-type]
+    given = {"plate": Nameplate("box"), "trial": False, "visits": 0} | more
+    return greeting(account="ann", kind=kind, key=key, grace=60.0, **given)  # type: ignore[arg-type]
 
 
 def test_the_first_time() -> None:
@@ -32,6 +33,11 @@ def test_what_is_not_encrypted_is_said_loudly() -> None:
     assert "NOT encrypted" in lines("tcp", None, visits=9)[0]
 
 
+def test_through_ssh_it_is_ssh_that_encrypts() -> None:
+    assert any("Through ssh, which encrypts" in line for line in lines("ssh", None))
+    assert "through ssh." in lines("ssh", None, visits=9)[0]
+
+
 def test_a_server_of_ones_own() -> None:
     shown = lines("unix", None, trial=True)
     assert any("for you alone" in line for line in shown) and not any("60 s" in line for line in shown)
@@ -42,8 +48,16 @@ def test_after_three_visits_one_line() -> None:
     assert lines(visits=ALL_OF_IT) == ["ann on box, TLS 1.3. ? for help, Ctrl-D leaves."]
 
 
+def test_a_production_host_says_so_each_time() -> None:
+    plate = Nameplate("box", label="EU", production=True)
+    for count in (0, ALL_OF_IT):
+        shown = lines(plate=plate, visits=count)
+        assert "This is a PRODUCTION host: several pasted lines, and :bg, ask first." in shown
+        assert any("[EU] box" in line for line in shown) and len(shown) <= 7
+
+
 def test_nothing_in_a_name_moves_the_cursor() -> None:
-    shown = greeting("bo\x1b[2Jx", "an\rn", "unix", None, 60.0, trial=False, visits=0)
+    shown = greeting(Nameplate("bo\x1b[2Jx"), "an\rn", "unix", None, 60.0, trial=False, visits=0)
     assert "\x1b" not in "".join(shown) and "\r" not in "".join(shown)
 
 

@@ -367,9 +367,9 @@ def test_a_hundred_thousand_entries_are_no_burden(kind: str, tmp_path: Path) -> 
 def quickest(what: Callable[[], object]) -> float:
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()  # what others do with the processor meanwhile is no burden of ours
         what()
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     return min(times)
 
 

@@ -45,3 +45,18 @@ def test_who_leaves_the_alternate_screen_leaves_the_cursor_where_it_was(left: by
 
 def test_other_output_says_nothing_of_the_cursor() -> None:
     assert returns(b"text", b"\x1b[31mred\x1b[0m", b"\x1b[?1049h") == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "home"),
+    [
+        (b"\x1b[H\x1b[2J\x1b[3J", 1),  # clear
+        (b"\x1b[H\x1b[J", 1),  # clear on a Linux console
+        (b"\x1b[1;1H\x1b[0m", 1),
+        (b"\x1b[H\x1b[2Jtext", 0),
+        (b"\x1b[H\x1b[5C", 0),
+        (b"\x1b[5;1H", 0),
+    ],
+)
+def test_who_clears_the_screen_leaves_the_cursor_at_a_margin(written: bytes, home: int) -> None:
+    assert returns(written) == home

@@ -41,7 +41,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "expected"),
     [
         (["rnu"], "unknown command 'rnu'; did you mean 'run'?"),
-        (["xyzzy"], "commands are try, run, shell, serve, keys"),
+        (
+            ["xyzzy"],
+            "commands are try, run, map, shell, put, get, jobs, logs, attach, wait, signal, rm, ssh, mux, trace, serve, keys",
+        ),
         (["--frob"], "unknown option '--frob'"),
         (["run", "--frob", "host", "ls"], "--frob"),
         (["run"], "TARGET"),

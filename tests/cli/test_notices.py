@@ -33,9 +33,11 @@ def test_a_short_cut_is_not_worth_a_word() -> None:
     stage = Stage()
     stage.notices.on_state(State("connected"))
     stage.notices.on_state(State("lost", 0.0, 0.0, 60.0, "reset"))
-    assert stage.notices.away
+    assert stage.notices.away and stage.notices.is_brief
     stage.advance(1.4)
+    assert stage.notices.is_brief
     stage.notices.on_state(State("resumed", 1.4))
+    assert not stage.notices.is_brief
     stage.advance(10)
     assert stage.said == [] and not stage.notices.away
 
@@ -46,7 +48,7 @@ def test_a_long_one_is_told_once_with_when_it_ends_and_its_end() -> None:
     stage.advance(0.5)
     stage.notices.on_state(State("retrying", 0.5, 0.2, 59.5, "refused"))
     stage.advance(1.0)
-    assert stage.said == [] and stage.shown == ["no contact with box for 1.5 s"]
+    assert stage.said == [] and stage.shown == ["no contact with box for 1.5 s"] and not stage.notices.is_brief
     stage.notices.on_state(State("retrying", 1.5, 4.5, 58.5, "refused"))
     stage.advance(1.5)
     assert stage.said == ["no contact with box for 3.0 s: next try in 3 s, the server keeps the session for 57 s more"]
@@ -92,8 +94,13 @@ def test_silence_that_becomes_a_loss_is_one_story() -> None:
     stage.notices.silence(9.0)
     stage.notices.silence(0.0)
     assert len(stage.said) == 1
+    stage.advance(0.2)
+    assert stage.notices.brief() == "no contact for 3.2 s, trying again, session kept 60 s more"
     stage.notices.on_state(State("resumed", 0.2))
-    assert stage.said[1:] == ["box: same session resumed after 0.2 s; nothing is lost"]
+    assert stage.said[1:] == ["box: same session resumed after 3.2 s; nothing is lost"]
+    stage.notices.on_state(State("lost", 0.0, 0.0, 60.0))
+    stage.advance(1.5)
+    assert stage.notices.brief().startswith("no contact for 1.5 s"), "that silence is over"
 
 
 def test_a_new_session_is_never_called_resumed() -> None:
@@ -111,16 +118,21 @@ def test_after_giving_up_the_timer_is_off() -> None:
     assert stage.said == [] and stage.timer is None
 
 
-def test_told_is_only_what_lasts() -> None:
-    later: list[Callable[[], None] | None] = []
-    notices = Notices("vm", lambda text: None, lambda seconds, what: later.append(what))
-    notices.on_state(State("lost", gives_up=60))
-    assert notices.away and not notices.told
-    assert later[-1] is not None
-    later[-1]()
-    assert not notices.told, "a status alone"
-    assert later[-1] is not None
-    later[-1]()
-    assert notices.told
-    notices.on_state(State("resumed"))
-    assert not notices.told
+def test_in_brief_it_is_what_holds_now() -> None:
+    stage = Stage()
+    assert stage.notices.brief() == ""
+    stage.notices.on_state(State("lost", 0.0, 0.0, 60.0))
+    stage.advance(1.4)
+    assert stage.notices.brief() == "", "it may mend itself"
+    stage.advance(0.6)
+    assert stage.notices.brief() == "no contact for 2.0 s, trying again, session kept 58 s more"
+    stage.notices.on_state(State("retrying", 2.0, 4.0, 58.0))
+    stage.advance(1.0)
+    assert stage.notices.brief() == "no contact for 3.0 s, next try in 3 s, session kept 57 s more"
+    stage.notices.on_state(State("resumed", 3.0))
+    assert stage.notices.brief() == ""
+    stage.notices.silence(2.0)
+    stage.advance(0.5)
+    assert stage.notices.brief() == "no answer for 2.5 s"
+    stage.notices.silence(0.0)
+    assert stage.notices.brief() == ""

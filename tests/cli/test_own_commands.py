@@ -31,6 +31,24 @@ def in_background(terminal: Terminal, gate: Path, *, number: int, before: str = 
     assert shown[0].startswith(f"[{number}] ")
 
 
+# --- files
+
+
+def test_put_and_get(target: str, tmp_path: Path) -> None:
+    """From our directory to the shell's and back; a wrong one is told."""
+    (tmp_path / "a b").write_bytes(b"content")
+    (tmp_path / "there").mkdir()
+    with repl(target, tmp_path) as terminal:
+        run(terminal, f"cd {tmp_path}/there")
+        assert lines(terminal, f":put '{tmp_path}/a b' .") == ["1 file, 7 B"]
+        assert (tmp_path / "there" / "a b").read_bytes() == b"content"
+        assert lines(terminal, f":get 'a b' {tmp_path}/back") == ["1 file, 7 B"]
+        assert (tmp_path / "back").read_bytes() == b"content"
+        assert lines(terminal, ":put x") == [":put [-r] SOURCE… TO", "✗ 2"]
+        shown = lines(terminal, f":get -r none {tmp_path}")
+        assert "none: No such file or directory" in " ".join(shown) and shown[-1] == "✗ 1"
+
+
 # --- what is wrong, and help
 
 
@@ -201,8 +219,11 @@ def test_wait_has_its_status_and_ctrl_c_leaves_it_running(target: str, tmp_path:
         terminal.press("ctrl-c")
         terminal.wait_for("no longer waiting: [1] goes on")
         wait_prompt(terminal)
+        terminal.type(":wait 1\r")
+        terminal.wait_for("waiting for [1]", count=2)  # its end, told above the prompt, would pass for the line's own
         gate.touch()
-        run(terminal, ":wait 1")
+        terminal.wait_for("[1] ✗ 3")
+        wait_prompt(terminal)
         terminal.press("ctrl-d")
         assert terminal.wait_end() == 3
 
@@ -236,13 +257,13 @@ def test_more_lines_than_one_are_no_own_command(target: str, tmp_path: Path) -> 
     with repl(target, tmp_path) as terminal:
         terminal.paste(f":jobs\ntouch {mark}")
         terminal.wait_for("touch")
-        terminal.press("enter")
+        terminal.press("enter", "enter")
         terminal.wait_for(":jobs takes one line")
         terminal.wait_for("✗ 2")
         wait_prompt(terminal)
         terminal.paste(":bg echo one\necho two")
         terminal.wait_for("echo two")
-        terminal.press("enter")
+        terminal.press("enter", "enter")
         terminal.wait_for("[1] ✓")
         wait_prompt(terminal)
         assert lines(terminal, ":out 1") == ["one", "two"] and not mark.exists()
@@ -293,7 +314,11 @@ def test_info_tells_who_where_and_how_far(running: testing.RunningServer, tmp_pa
     target = running.targets["unix"]
     with repl(target, tmp_path) as terminal:
         told = dict(line.split(None, 1) for line in lines(terminal, ":info"))
-        assert told["way"] == "Unix socket" and told["history"].endswith("history.sqlite3")
+        assert told["way"].startswith("Unix socket: not encrypted") and told["history"].endswith("history.sqlite3")
+        pid = lines(terminal, "echo $$")[0]
+        assert told["shell"].startswith(f"pid {pid}, in /")
+        assert told["if"] == "lost    the session is kept for 600 s, then what runs is ended"
+        assert told["session"].startswith("for ") and "resumed" not in told["session"]
         assert re.fullmatch(r"\d+\.\d ms", told["trip"]) and told["target"] == target
         assert "remote" in told["server"] and told["connected"].startswith("for ")
 
@@ -305,7 +330,7 @@ def test_reconnect_keeps_the_shell_and_what_runs(target: str, tmp_path: Path) ->
         in_background(terminal, gate, number=2)
         assert lines(terminal, ":reconnect") == ["reconnected: the same session"]
         assert lines(terminal, "echo $x $PWD") == ["kept /usr"]
-        assert "the session was resumed once" in "\n".join(lines(terminal, ":info"))
+        assert re.search(r"session    for .*s, resumed once", "\n".join(lines(terminal, ":info")))
         gate.touch()
         terminal.wait_for("[2] ✗ 3")
 
@@ -342,7 +367,7 @@ def test_plain_has_words_and_nothing_else(target: str, tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_is_imported_before_it_is_needed() -> None:
-    late = {f"remote_shell.cli.{name}" for name in ("own_commands", "own_texts", "background")}
+    late = {f"remote_shell.cli.{name}" for name in ("own_commands", "own_info", "own_completing", "background")}
     code = f"import sys, remote_shell.cli.repl, remote_shell.cli.editor; print(sorted({late} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -57,3 +57,10 @@ def test_of_many_that_run_five_are_named() -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert own_texts.size(count) == text
+
+
+def test_where_its_output_is_is_told_with_the_prefix_in_use() -> None:
+    ran = Commands().begin("ls", "/")
+    ran.output.add(b"x")
+    assert any("(:out 1)" in line for line in own_texts.in_full(SCREEN, ran, "/"))
+    assert any("(,out 1)" in line for line in own_texts.in_full(SCREEN, ran, "/", ","))

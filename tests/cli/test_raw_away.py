@@ -72,6 +72,19 @@ def test_by_tls_too(running: testing.RunningServer, tmp_path: Path) -> None:
             assert person.left_with() == 0
 
 
+def test_keys_typed_in_a_cut_that_nobody_notices_wait_for_its_end(proxy: Proxy, tmp_path: Path) -> None:
+    with at_painter(tmp_path, proxy) as person:
+        for count, key in enumerate("abcdefgh", start=1):
+            proxy.go_away()
+            wait_lost(proxy)
+            person.type(key)
+            proxy.go_away(False)
+            person.wait_for(f"keys {'abcdefgh'[:count].encode().hex()}.")
+        assert b"\a" not in person.output and "contact" not in person.text
+        person.type("q")
+        assert person.left_with() == 0
+
+
 def test_keys_typed_while_away_are_told_of_and_never_sent(proxy: Proxy, tmp_path: Path) -> None:
     with at_painter(tmp_path, proxy) as person:
         person.type("a")

@@ -8,8 +8,9 @@ import re
 import shlex
 import signal
 import stat
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,32 @@ from tests.cli.program import ARGV, environment
 from tests.proxy import Proxy
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen  # the quick suite has two minutes for all
+
+# On a busy machine a cut of a moment may last longer than what nobody notices: here all cuts are short.
+UNNOTICED = (
+    sys.executable,
+    "-c",
+    "import sys, remote_shell.cli.notices as n; n.STATUS = n.WORDS = 1e9; from remote_shell.cli.main import main; sys.exit(main())",
+)
 GREETING = "Ctrl-D leaves."
 _PROMPT = re.compile(r"\n\S+ \S+ [#$]$")
 
 
 @contextlib.contextmanager
-def repl(target: str, home: Path, **variables: str | None) -> Iterator[Terminal]:
-    """A REPL at its first prompt."""
+def repl_of(argv: Sequence[str], target: str, home: Path, **variables: str | None) -> Iterator[Terminal]:
+    """A REPL of that program at its first prompt."""
     words = {**environment(home), "SSH_AUTH_SOCK": None, **variables}
-    with Terminal([*ARGV, "shell", target], environment=words, columns=200) as terminal:
+    # a new shell, whatever a test before left behind with a link that was cut
+    with Terminal([*argv, "shell", "--new", target], environment=words, columns=200) as terminal:
         terminal.wait_for(GREETING)
         wait_prompt(terminal)
         yield terminal
+
+
+def repl(target: str, home: Path, **variables: str | None) -> contextlib.AbstractContextManager[Terminal]:
+    """A REPL at its first prompt."""
+    return repl_of(ARGV, target, home, **variables)
 
 
 def wait_prompt(terminal: Terminal) -> None:
@@ -75,7 +90,7 @@ def test_a_mark_after_what_failed_or_took_long_and_none_otherwise(target: str, t
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_colour_where_none_is_wanted(variables: dict[str, str], target: str, tmp_path: Path) -> None:
     words = {**environment(tmp_path), **variables}
-    with Terminal([*ARGV, "shell", target], environment=words) as terminal:
+    with Terminal([*ARGV, "shell", "--new", target], environment=words) as terminal:
         terminal.wait_for(GREETING)
         terminal.type("false\r")
         terminal.wait_for("✗ 1")
@@ -176,6 +191,36 @@ def test_what_is_typed_ahead_is_not_lost(target: str, tmp_path: Path) -> None:
         terminal.wait_until(lambda: "\nahead" in terminal.text, "the line typed ahead ran")
 
 
+def test_what_is_typed_right_behind_enter_is_the_commands(target: str, tmp_path: Path) -> None:
+    """The prompt's editor may have read it already, or the terminal got it while nobody translated a CR."""
+    with repl(target, tmp_path) as terminal:
+        for number in range(20):
+            terminal.type("cat\r")
+            time.sleep(number / 1000)
+            terminal.type(f"line {number}.\r\x04")
+            terminal.wait_until(lambda: _PROMPT.search(terminal.everything) is not None, "prompt")
+            shown = f"cat\nline {number}.\nline {number}.\n"
+            terminal.wait_until(lambda: shown in terminal.everything, shown)  # noqa: B023
+        terminal.type("cat\rno end")
+        terminal.wait_until(lambda: terminal.text.endswith("\nno end"), "echo")
+        terminal.type(" yet\r\x04")
+        terminal.wait_until(lambda: "no end yet\nno end yet\n" in terminal.text, "line")
+        wait_prompt(terminal)
+        terminal.type("cat\rerasex\x7fd \x1b[A\r\x04")
+        terminal.wait_until(lambda: "erased ^[[A\n" in terminal.text, "echo that moves nothing")
+        wait_prompt(terminal)
+        terminal.type("sleep 1000\r\x03")
+        terminal.wait_for("130")
+        wait_prompt(terminal)
+        terminal.type("true\recho not read")
+        terminal.wait_until(lambda: terminal.text.endswith("# echo not read"), "what was not read")
+        terminal.press("ctrl-c")
+        terminal.type("clear\r")
+        terminal.wait_until(
+            lambda: re.fullmatch(r"\S+ \S+ [#$]", terminal.text) is not None, "prompt in the first line"
+        )
+
+
 def test_ctrl_z_is_the_commands_while_one_runs_and_ours_at_the_prompt(target: str, tmp_path: Path) -> None:
     def caught(terminal: Terminal) -> bool:
         status = Path(f"/proc/{terminal.process.pid}/status").read_text()
@@ -206,11 +251,10 @@ def test_a_nul_typed_into_a_program_that_reads_lines_is_no_fault(target: str, tm
 
 def test_a_construct_goes_on_until_it_is_whole(target: str, tmp_path: Path) -> None:
     with repl(target, tmp_path) as terminal:
-        for line in ("for i in 1 2", "do", "cat <<E", "item $i"):
+        for count, line in enumerate(("for i in 1 2", "do", "cat <<E", "item $i", "E"), start=1):
             terminal.type(line)
             terminal.press("enter")
-        terminal.type("E")
-        terminal.press("enter")
+            terminal.wait_for("\n>", count=count)  # several lines at once would be a paste
         assert "item 1\nitem 2" in run(terminal, "done", continued=True)
 
 
@@ -226,9 +270,12 @@ def test_a_paste_waits_for_enter_and_can_be_edited(target: str, tmp_path: Path) 
     with repl(target, tmp_path) as terminal:
         terminal.paste(f"touch {mark}\necho first\r\necho second\n")
         terminal.wait_for("echo second")
+        terminal.type(", edited\r")
+        terminal.wait_for(f"Run 3 lines on {os.uname().nodename}?")
         assert not mark.exists()
-        assert "first\nsecond, edited" in run(terminal, ", edited", continued=True)
-        assert mark.exists()
+        terminal.press("enter")
+        terminal.wait_until(lambda: "\nfirst\nsecond, edited" in terminal.text, "they ran")
+        assert mark.exists() and "Run 3 lines" not in terminal.text
 
 
 @pytest.mark.slow
@@ -344,6 +391,51 @@ def test_a_cut_is_mended_without_a_word(target: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_keys_and_ctrl_c_in_a_cut_that_nobody_notices_wait_for_its_end(target: str, tmp_path: Path) -> None:
+    def cut(key: str) -> None:
+        proxy.go_away()
+        accepted = proxy.accepted
+        terminal.wait_until(lambda: proxy.accepted > accepted, "an attempt")
+        terminal.type(key)
+        proxy.go_away(False)
+
+    with Proxy(target) as proxy, repl_of(UNNOTICED, proxy.target, tmp_path) as terminal:
+        terminal.type("stty -icanon -echo; echo ready; head -c 3 | od -An -tx1; stty sane\r")
+        terminal.wait_until(lambda: "\nready" in terminal.text, "the command runs")
+        for key in "abc":
+            cut(key)
+        terminal.wait_for("61 62 63")
+        wait_prompt(terminal)
+        assert b"\a" not in terminal.output
+        terminal.type("echo begun; sleep 1000\r")
+        terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
+        cut("\x03")
+        terminal.wait_for("130")
+        assert "contact" not in terminal.everything
+
+
+@pytest.mark.slow
+def test_keys_typed_in_a_cut_that_is_noticed_are_never_sent(target: str, tmp_path: Path) -> None:
+    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+        terminal.type("stty raw -echo; echo ready; head -c 1 | od -An -tx1; stty sane\r")
+        terminal.wait_until(lambda: "\nready" in terminal.text, "the command runs")
+        proxy.go_away()
+        accepted = proxy.accepted
+        terminal.wait_until(lambda: proxy.accepted > accepted, "an attempt")
+        terminal.type("a")
+        terminal.wait_until(lambda: b"\a" in terminal.output, "bell")
+        terminal.wait_for("no contact")
+        terminal.type("b")
+        terminal.wait_until(lambda: terminal.output.count(b"\a") == 2, "bell")
+        proxy.go_away(False)
+        while "63" not in terminal.text:
+            rung = terminal.output.count(b"\a")
+            terminal.type("c")
+            terminal.wait_until(lambda: "63" in terminal.text or terminal.output.count(b"\a") > rung, "key")  # noqa: B023
+        assert "61" not in terminal.text and "62" not in terminal.text
+
+
+@pytest.mark.slow
 def test_a_long_one_is_told_and_so_is_its_end(target: str, tmp_path: Path) -> None:
     with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
         run(terminal, "x=1")
@@ -402,17 +494,18 @@ def test_a_server_that_does_not_answer_is_told_apart_and_given_up_for_the_same_s
 
 
 @pytest.mark.slow
-def test_ctrl_c_twice_leaves_a_command_that_can_not_be_reached(target: str, tmp_path: Path) -> None:
-    with Proxy(target) as proxy, repl(proxy.target, tmp_path) as terminal:
+def test_ctrl_c_twice_leaves_a_command_that_can_not_be_reached(tmp_path: Path) -> None:
+    # A server of its own: what is left there would be offered to whoever comes next.
+    with testing.server(("unix:",)) as own, Proxy(str(own)) as proxy, repl(proxy.target, tmp_path) as terminal:
         terminal.type("echo begun; sleep 1000\r")
         terminal.wait_until(lambda: "\nbegun" in terminal.text, "the command runs")
         proxy.go_away()
         terminal.wait_for("the server keeps the session")
         terminal.press("ctrl-c")
-        terminal.wait_for("once more leaves")
+        terminal.wait_for("goes on there; Ctrl-C once more stops waiting and leaves it")
         terminal.press("ctrl-c")
         assert terminal.wait_end() == 125
-        assert "left while a command was under way" in terminal.text
+        assert "left without ending `echo begun; sleep 1000`" in " ".join(terminal.text.split())
 
 
 @pytest.mark.slow

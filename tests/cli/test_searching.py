@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from remote_shell.cli.history import Entry, History
-from tests.cli.test_repl import repl, run
+from tests.cli.test_repl import repl, run, wait_prompt
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.screen
@@ -91,7 +91,9 @@ def test_lines_of_lines_are_shown_in_one_and_taken_whole(target: str, tmp_path: 
     with repl(target, tmp_path) as terminal:
         terminal.paste("echo first\necho second")
         terminal.wait_for("echo second")
-        run(terminal, "", continued=True)
+        terminal.press("enter", "enter")
+        terminal.wait_for("\nfirst\nsecond\n")
+        wait_prompt(terminal)
         terminal.type(CTRL_R + "first")
         terminal.wait_for("> echo first \\n echo second")
         terminal.type("\r\r")

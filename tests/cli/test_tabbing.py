@@ -295,7 +295,7 @@ async def prompt(asker: Asker, mode: EditingMode = EditingMode.EMACS) -> AsyncIt
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)

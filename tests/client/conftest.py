@@ -27,18 +27,32 @@ def host(running: testing.RunningServer) -> Iterator[Host]:
 
 
 @pytest.fixture
-def after() -> Iterator[Callable[[float, Callable[[], object]], None]]:
-    """Does something in the main thread after so many seconds, in a signal handler: a test's Ctrl-C. (SIGALRM is the timeout's.)"""
-    before = signal.getsignal(signal.SIGUSR1)
-    timers: list[threading.Timer] = []
+def after() -> Iterator[Callable[[float | Callable[[], object], Callable[[], object]], None]]:
+    """Does something in the main thread, in a signal handler: a test's Ctrl-C. (SIGALRM is the timeout's.)
 
-    def plan(seconds: float, what: Callable[[], object]) -> None:
+    After so many seconds, or when something holds that another thread may look at. What raises is planned where that is expected:
+    on a busy machine any time is over before the next line is reached.
+    """
+    before = signal.getsignal(signal.SIGUSR1)
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def plan(when: float | Callable[[], object], what: Callable[[], object]) -> None:
+        def wait() -> None:
+            if not callable(when):
+                over.wait(when)
+            else:
+                while not when() and not over.wait(0.005):
+                    continue
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGUSR1)
+
         signal.signal(signal.SIGUSR1, lambda number, frame: what())
-        timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1)))
-        timers[-1].start()
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
 
     yield plan
-    for timer in timers:
-        timer.cancel()
-        timer.join()
+    over.set()
+    for thread in threads:
+        thread.join()
     signal.signal(signal.SIGUSR1, before)

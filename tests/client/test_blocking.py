@@ -21,10 +21,10 @@ from remote_shell.client.blocking import Host, connect, interrupt
 from remote_shell.errors import CommandRefusedError, ConnectionLostError, UsageError
 from remote_shell.testing import RunningServer
 
-Later = Callable[[float, Callable[[], object]], None]
+Later = Callable[[float | Callable[[], object], Callable[[], object]], None]
 
 
-def wait_until(ready: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(ready: Callable[[], object], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "it does not come about"
@@ -206,8 +206,8 @@ def test_a_hundred_megabytes_each_way_within_the_windows(running: RunningServer,
 def test_a_timeout_ends_the_whole_tree(host: Host) -> None:
     name = f"1001.{os.getpid()}"
     with pytest.raises(subprocess.TimeoutExpired) as caught:
-        host.run(["sh", "-c", f"echo out; sleep {name} & sleep {name}"], timeout=0.2, capture_output=True)
-    assert (caught.value.output, caught.value.timeout) == (b"out\n", 0.2)
+        host.run(["sh", "-c", f"echo out; sleep {name} & sleep {name}"], timeout=0.5, capture_output=True)
+    assert (caught.value.output, caught.value.timeout) == (b"out\n", 0.5)
     wait_until(lambda: not running_commands(f"sleep {name}"))
 
 
@@ -292,8 +292,8 @@ async def test_inside_a_running_loop(running: RunningServer) -> None:
 
 def test_ctrl_c_ends_the_remote_tree(host: Host, after: Later) -> None:
     name = f"1002.{os.getpid()}"
-    after(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
+        after(lambda: len(running_commands(f"sleep {name}")) == 2, lambda: os.kill(os.getpid(), signal.SIGINT))
         host.run(["sh", "-c", f"sleep {name} & sleep {name}"], stdin=DEVNULL)
     wait_until(lambda: not running_commands(f"sleep {name}"))
     assert host.run(["true"]).returncode == 0
@@ -304,8 +304,8 @@ def test_ctrl_c_in_a_flood_leaves_the_session_whole(host: Host, after: Later) ->
     """It comes between two steps of the core, wherever the signal hit: other commands lose nothing."""
     with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as other:
         for turn in range(12):
-            after(0.02 + turn * 0.003, lambda: os.kill(os.getpid(), signal.SIGINT))
             with pytest.raises(KeyboardInterrupt):
+                after(0.02 + turn * 0.003, lambda: os.kill(os.getpid(), signal.SIGINT))
                 host.run("yes", shell=True, stdin=DEVNULL, stdout=DEVNULL)
         other.stdin.write(b"still there\n")
         other.stdin.flush()
@@ -319,8 +319,8 @@ class StopError(Exception):
 
 def test_a_handler_that_raises_through_interrupt(host: Host, after: Later) -> None:
     with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as other:
-        after(0.05, lambda: interrupt(StopError()))
         with pytest.raises(StopError):
+            after(0.05, lambda: interrupt(StopError()))
             host.run("yes", shell=True, stdin=DEVNULL, stdout=DEVNULL)
         other.stdin.write(b"still there\n")
         other.stdin.flush()
@@ -337,8 +337,8 @@ def test_a_handler_that_raises_by_itself_costs_at_most_the_session(running: Runn
 
     with connect(running.targets["unix"]) as host:
         for turn in range(15):
-            after(0.02 + turn * 0.0007, stop)
             with pytest.raises(StopError):
+                after(0.02 + turn * 0.0007, stop)
                 host.run(f"exec -a {name} yes", shell="account", stdin=DEVNULL, stdout=DEVNULL)
             assert host.run(["echo", "x"], capture_output=True).stdout == b"x\n"
         wait_until(lambda: not running_commands(name))

@@ -51,13 +51,14 @@ class Scene:
         login: Any = (FakeHandshake(peer, FrameDecoder(2**20)), welcome)
         return self.conversation.welcomed(login, 0.0).name
 
-    def lose(self) -> None:
-        self.conversation.disconnected(0.0, "cut", 10.0)
+    def lose(self, now: float = 0.0) -> None:
+        self.conversation.disconnected(now, "cut", 10.0)
 
-    def start(self) -> ProcessState:
+    def start(self, once: bool = False) -> ProcessState:
         ident = self.conversation.new_id()
+        assert ident.startswith(("one.", "two.")), "it names the life of the server"
         state = ProcessState(["x"], ident, Mode.KEEP, Mode.HOLD)
-        message = Open(request="exec", id=ident, argv=["x"], window=DEFAULT_LIMITS.window)
+        message = Open(request="exec", id=ident, argv=["x"], window=DEFAULT_LIMITS.window, once=once)
         self.conversation.start(state, message)
         self.settle()
         return state
@@ -101,6 +102,20 @@ def test_a_resumed_session_goes_on() -> None:
     assert state.exit is not None and state.exit.status == 4 and state.finished and state.lost is None
 
 
+@pytest.mark.parametrize(("lasted", "waits"), [(1.0, True), (60.0, False)])
+def test_only_connections_that_end_soon_are_waited_for(lasted: float, waits: bool) -> None:
+    """Who sat at a prompt and typed nothing between two cuts has the connection back at once."""
+    scene = Scene()
+    scene.connect()
+    for _ in range(4):
+        scene.lose(lasted)
+        retry = scene.conversation.retry
+        assert retry is not None
+        due = retry.due
+        scene.connect(resumed=True)
+    assert (due > lasted) is waits
+
+
 @pytest.mark.parametrize("answer", ["never_received", "running", "finished", "unknown"])
 def test_a_new_session_asks_what_became_of_each_command(answer: Any) -> None:
     scene = Scene()
@@ -126,9 +141,50 @@ def test_another_life_of_the_server_is_not_asked() -> None:
     scene.connect(instance="two")
     scene.settle()
     assert lost_state(state) == "unknown" and len(scene.asked) == 1
+    assert isinstance(state.lost, ConnectionLostError) and "an id of your own (--id ID" in str(state.lost)
+
+
+def test_another_life_is_asked_about_an_id_that_a_person_chose() -> None:
+    """It is on disk there."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start(once=True)
+    scene.lose()
+    scene.connect(instance="two")
+    scene.settle()
+    channel, question = scene.asked[-1]
+    assert question.request == "query" and question.id == state.command_id
+    scene.say(channel, Report(state="finished", signal="SIGTERM", timed_out=True), Close())
+    assert lost_state(state) == "finished" and state.exit is None
+    error = state.lost
+    assert isinstance(error, ConnectionLostError)
+    assert (error.exit_status, error.signal, error.timed_out) == (None, "SIGTERM", True)
+    assert "started anew" in str(error) and "(timed out, SIGTERM ended it)" in str(error)
+    assert f"the same command again, with --id {state.command_id}" in str(error)
+
+
+def test_a_live_shell_is_no_command_that_could_be_asked_about() -> None:
+    scene = Scene()
+    scene.connect()
+    state = ProcessState("shell", "s", Mode.HOLD, Mode.HOLD)
+    scene.conversation.start(state, Open(request="shell", id="s", window=DEFAULT_LIMITS.window))
+    scene.conversation.end("nobody answers")
+    assert lost_state(state) == "unknown" and "--id" not in str(state.lost)
+
+
+def test_an_id_that_was_used_up_is_told() -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start(once=True)
+    scene.lose()
+    scene.connect()
+    scene.settle()
+    scene.say(scene.asked[-1][0], Report(state="never_received"), Close())
+    assert lost_state(state) == "never_received" and "under another one" in str(state.lost)
 
 
 def test_a_loss_while_the_answer_is_on_its_way() -> None:
+    """It is asked for again."""
     scene = Scene()
     scene.connect()
     state = scene.start()
@@ -136,6 +192,20 @@ def test_a_loss_while_the_answer_is_on_its_way() -> None:
     scene.connect()
     scene.lose()
     scene.connect()
+    scene.settle()
+    assert [message.request for _, message in scene.asked].count("exec") == 1 and not state.closed
+    scene.say(scene.asked[-1][0], Report(state="finished", status=4), Close())
+    assert lost_state(state) == "finished"
+    assert isinstance(state.lost, ConnectionLostError) and state.lost.exit_status == 4
+
+
+def test_a_loss_for_good_while_the_answer_is_on_its_way() -> None:
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.lose()
+    scene.connect()
+    scene.conversation.end("nobody answers")
     assert lost_state(state) == "unknown"
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from typing import Any
 import pytest
 
 from remote_shell import testing
+from remote_shell.client import dialing
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import connect
+from remote_shell.client.blocking_many import Hosts
 from remote_shell.client.faults import cannot_connect
 from remote_shell.client.login import Dialled, Login
+from remote_shell.client.many import Plans, kind_of
 from remote_shell.client.plan import Plan
+from remote_shell.config.selection import select
 from remote_shell.config.targets import Target
 from remote_shell.errors import (
     AccessDeniedError,
@@ -442,3 +447,44 @@ def test_usage() -> None:
             connect("unix:/x", **options)
     with pytest.raises(UsageError):
         connect("unix:")
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs OpenSSH")
+def test_a_passphrase_is_asked_once_for_many_hosts(running: RunningServer, tmp_path: Path) -> None:
+    """Both when it is given and when it is not: nobody answers the same question a hundred times."""
+    key = tmp_path / "key"
+    shutil.copy(running.identity, key)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "sesame", "-a", "1", "-f", key], check=True)
+    table = f'target = "{running.targets["tls"]}"\nfingerprint = "{running.fingerprint}"\n'
+    hosts = tmp_path / "hosts.toml"
+    hosts.write_text("".join(f"[hosts.n{number}]\n{table}" for number in range(1, 7)))
+    for answer, kind in (("sesame", "ok"), ("wrong", "refused")):
+        asked: list[str] = []
+
+        def ask(prompt: str, asked: list[str] = asked, answer: str = answer) -> str:
+            asked.append(prompt)
+            return answer
+
+        plans = Plans(select(["n[1-6]"], path=str(hosts)), identity=str(key), ask=ask)
+        with Hosts(plans, 6) as many:
+            results = many.run(["true"])
+        assert {kind_of(outcome) for outcome in results.values()} == {kind}
+        assert len(asked) == (1 if kind == "ok" else 3)  # three tries, as ssh has them
+
+
+def test_a_wait_for_the_server_is_many_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a Ctrl-C that comes right before one of them is heard after it."""
+    waited: list[float] = []
+
+    class Poll:
+        def register(self, descriptor: int, events: int) -> None:
+            pass
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            waited.append(milliseconds)
+            return [(0, 1)] if len(waited) == 3 else []
+
+    monkeypatch.setattr("select.poll", Poll)
+    assert dialing._moved((0,), 1, time.monotonic() + 1000)
+    assert len(waited) == 3 and all(0 < each <= 200 for each in waited)
+    assert not dialing._moved((0,), 1, time.monotonic() - 1)

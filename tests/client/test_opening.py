@@ -56,7 +56,7 @@ def test_argv(args: Any, shell: Any, argv: Any, line: Any) -> None:
 
 
 def test_what_is_no_command() -> None:
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(IndexError, match="empty"):
         prepare([])
     with pytest.raises(ValueError, match="one line"):
         prepare(["a", "b"], shell="account")
@@ -100,9 +100,14 @@ def test_redirections() -> None:
     assert redirect.stdin_pipe and redirect.stdout == 1 and redirect.merge and redirect.stderr == -1
     assert resolve(DEVNULL, PIPE, DEVNULL, Mode.HOLD)[:4] == (False, -1, Mode.HOLD, -1)
     assert resolve(7, 8, 9, Mode.KEEP)[1::2] == (7, 8, 9)
-    for stdin, stdout in ((None, STDOUT), (STDOUT, None), (-7, None)):
-        with pytest.raises(ValueError, match="STDOUT|descriptor"):
+    for stdin, stdout in ((None, STDOUT), (STDOUT, None)):
+        with pytest.raises(ValueError, match="STDOUT"):
             resolve(stdin, stdout, None, Mode.KEEP)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        resolve(-7, None, None, Mode.KEEP)
+    assert resolve(None, 7, 7, Mode.KEEP)[2:] == (Mode.HOLD, 7, Mode.DROP, -1, True), (
+        "one file for both: merged over there"
+    )
     with pytest.raises(AttributeError):
         resolve("x", None, None, Mode.KEEP)
     with pytest.raises(ValueError, match="capture_output"):

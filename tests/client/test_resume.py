@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -27,6 +28,8 @@ from remote_shell.testing import RunningServer
 from tests.proxy import Proxy
 
 from .test_blocking import running_commands, wait_until
+
+pytestmark = pytest.mark.screen  # as a file it takes long
 
 HASTY = "[limits]\ndrain_time = 0.1\nkill_grace = 0.1\n"
 
@@ -70,6 +73,31 @@ def test_a_cut_while_a_command_runs(running: RunningServer, kind: str) -> None:
         assert host.run(["echo", "next"], capture_output=True).stdout == b"next\n"
     assert heard.names[:3] == ["connected", "lost", "resumed"] and set(heard.names) == {"connected", "lost", "resumed"}
     assert heard.states[2].after < 5
+
+
+@pytest.mark.parametrize("kind", ["unix", "tls"])
+def test_a_cut_of_a_second_is_a_break_of_not_much_more(running: RunningServer, kind: str) -> None:
+    """Nobody listens meanwhile, and each attempt is turned away at once."""
+    heard = Heard()
+    with Proxy(running.targets[kind]) as proxy, through(proxy, running, on_state=heard, grace=60) as host:
+        with host.popen(["sleep", "1000"]) as process:
+            went = time.monotonic()
+            proxy.go_away()
+            lasted: list[float] = []
+
+            def come_back() -> None:
+                proxy.go_away(False)
+                lasted.append(time.monotonic() - went)
+
+            back = threading.Timer(1.0, come_back)
+            back.start()
+            while "resumed" not in heard.names:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+            back.join()
+            process.kill()
+    assert heard.names[-1] == "resumed" and "retrying" in heard.names
+    assert 0.9 < heard.states[-1].after < 1.5 * lasted[0] + 0.3  # half as long again, and what a login takes
 
 
 def streams(running: RunningServer, kind: str, size: int, cuts: int, seed: int) -> None:
@@ -132,17 +160,19 @@ def test_a_live_shell_survives(running: RunningServer) -> None:
 
 
 @pytest.mark.slow
-def test_a_wait_for_the_link_is_told_and_ends(running: RunningServer) -> None:
+def test_a_wait_for_the_link_is_told_and_ends(running: RunningServer, tmp_path: Path) -> None:
     heard = Heard()
     with Proxy(running.targets["unix"]) as proxy, through(proxy, running, on_state=heard) as host:
-        process = host.popen(["sleep", "0.1"])
+        process = host.popen(f"until [ -e {tmp_path}/back ]; do sleep 0.01; done", shell=True)
         proxy.go_away()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.4)
+        while "retrying" not in heard.names:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
         retrying = [state for state in heard.states if state.name == "retrying"]
         assert retrying and 0 < retrying[0].gives_up <= 60 and retrying[0].next_try <= 5
         assert "closed" in retrying[0].reason or "refuses" in retrying[0].reason
         proxy.go_away(False)
+        (tmp_path / "back").touch()
         assert process.wait() == 0
         process.release()
     assert heard.names[-1] == "resumed"
@@ -285,9 +315,13 @@ def test_a_slow_link(running: RunningServer) -> None:
     """50 ms there, 50 ms back: a command costs one round trip, and stdin goes along with its start."""
     with Proxy(running.targets["unix"], latency=0.05) as proxy, through(proxy, running) as host:
         host.run(["true"], stdin=DEVNULL)
-        started = time.monotonic()
-        assert host.run(["cat"], input=b"along", capture_output=True).stdout == b"along"
-        assert 0.1 <= time.monotonic() - started < 0.19
+        took = []
+        for _ in range(5):
+            flights, started = proxy.flights, time.monotonic()
+            assert host.run(["cat"], input=b"along", capture_output=True).stdout == b"along"
+            took.append(time.monotonic() - started)
+            assert proxy.flights - flights == 1, "something waited for an answer before it was sent"
+        assert 0.1 <= min(took) < 0.19
 
 
 def test_pieces_of_any_size(running: RunningServer) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from remote_shell.testing import RunningServer
 
 from .test_blocking import running_commands, wait_until
 
-Later = Callable[[float, Callable[[], object]], None]
+Later = Callable[[float | Callable[[], object], Callable[[], object]], None]
 
 
 def test_directory_variables_and_functions_stay(host: Host) -> None:
@@ -70,14 +69,18 @@ def test_much_output(host: Host) -> None:
         assert (len(done.stdout), len(done.stderr)) == (20_000_000, 20_000_000)
 
 
-def test_output_as_it_comes(host: Host) -> None:
-    seen: list[tuple[int, bytes, float]] = []
+def test_output_as_it_comes(host: Host, tmp_path: Path) -> None:
+    """The command goes on only when its first output was seen."""
+    seen: list[tuple[int, bytes]] = []
+
+    def see(*new: Any) -> None:
+        seen.append(new)
+        (tmp_path / "seen").touch()
+
     with host.shell() as shell:
-        started = time.monotonic()
-        done = shell.run(
-            "echo a; sleep 0.3; echo b >&2", on_output=lambda *new: seen.append((*new, time.monotonic() - started))
-        )
-    assert [item[:2] for item in seen] == [(1, b"a\n"), (2, b"b\n")] and seen[0][2] < 0.25
+        line = f"echo a; until [ -e {tmp_path}/seen ]; do sleep 0.01; done; echo b >&2"
+        done = shell.run(line, on_output=see, timeout=15)
+    assert seen == [(1, b"a\n"), (2, b"b\n")]
     assert done.stdout is None and done.stderr is None
 
 
@@ -85,12 +88,28 @@ def test_a_timeout_ends_the_command_and_not_the_shell(host: Host) -> None:
     with host.shell() as shell:
         shell.run("x=1")
         with pytest.raises(subprocess.TimeoutExpired) as caught:
-            shell.run("echo out; sleep 60", timeout=0.2)
-        assert caught.value.output == "out\n" and caught.value.timeout == 0.2
+            shell.run("echo out; sleep 60", timeout=0.5)
+        assert caught.value.output == "out\n" and caught.value.timeout == 0.5
         assert shell.run("echo $x").stdout == "1\n"
 
 
 def test_interrupts(host: Host, after: Later) -> None:
+    sleep = f"sleep 1032.{os.getpid()}"
+
+    def sleeps() -> bool:
+        return bool(running_commands(sleep))
+
+    def beside(what: Callable[[], object]) -> threading.Thread:
+        """In another thread, when the command runs."""
+
+        def work() -> None:
+            wait_until(sleeps)
+            what()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
     with host.shell() as shell:
         shell.run("x=1")
         session = host._conversation.session
@@ -99,20 +118,18 @@ def test_interrupts(host: Host, after: Later) -> None:
         with host._driver:
             host._driver.flush()
         assert session.sent_frames == before, "between commands there is nothing to interrupt"
-        timer = threading.Timer(0.15, shell.interrupt)
-        timer.start()
-        assert shell.run("sleep 60").returncode == 130
-        timer.join()
-        after(0.15, shell.interrupt)  # in a signal handler
-        assert shell.run("sleep 60; echo no").returncode == 130
-        after(0.15, lambda: os.kill(os.getpid(), signal.SIGINT))
+        thread = beside(shell.interrupt)
+        assert shell.run(sleep).returncode == 130
+        thread.join()
+        after(sleeps, shell.interrupt)  # in a signal handler
+        assert shell.run(f"{sleep}; echo no").returncode == 130
         with pytest.raises(KeyboardInterrupt):
-            shell.run("sleep 60")
+            after(sleeps, lambda: os.kill(os.getpid(), signal.SIGINT))
+            shell.run(sleep)
         assert shell.run("echo $x").stdout == "1\n", "the shell has survived all of them"
-        timer = threading.Timer(0.15, shell.signal, ("SIGTERM",))
-        timer.start()
-        assert shell.run("sleep 60").returncode == 143
-        timer.join()
+        thread = beside(lambda: shell.signal("SIGTERM"))
+        assert shell.run(sleep).returncode == 143
+        thread.join()
         with pytest.raises(ValueError, match="no signal"):
             shell.signal("SIGNONE")
 
@@ -198,8 +215,11 @@ async def test_the_asyncio_front(running: RunningServer) -> None:
             seen: list[Any] = []
             done = await shell.run("echo out; echo err >&2", text=False, on_output=lambda *new: seen.append(new))
             assert sorted(seen) == [(1, b"out\n"), (2, b"err\n")] and done.stdout is None
-            asyncio.get_running_loop().call_later(0.15, shell.interrupt)
-            assert (await shell.run("sleep 60")).returncode == 130
+            sleep = f"sleep 1033.{os.getpid()}"
+            slept = asyncio.create_task(shell.run(sleep))
+            await asyncio.to_thread(wait_until, lambda: running_commands(sleep))
+            shell.interrupt()
+            assert (await slept).returncode == 130
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.15):
                     await shell.run("sleep 60")
@@ -229,9 +249,7 @@ def test_a_command_after_the_shell_has_died_is_not_said_to_have_run(host: Host, 
         shell.run("trap 'exit 0' USR1")
         assert shell.pid is not None
         os.kill(shell.pid, signal.SIGUSR1)
-        deadline = time.monotonic() + 5
-        while os.path.exists(f"/proc/{shell.pid}") and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(lambda: not os.path.exists(f"/proc/{shell.pid}"))
         with pytest.raises(ShellEndedError, match="did not run"):
             shell.run(f"touch {tmp_path}/file", check=True)
     assert not (tmp_path / "file").exists()

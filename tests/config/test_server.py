@@ -53,6 +53,23 @@ login_time = 3
     assert (config.shell, config.path, config.log_level, config.insecure_tcp) == ("/bin/bash", "/bin", "debug", True)
 
 
+@pytest.mark.parametrize(
+    ("text", "grace", "most"),
+    [
+        ("", DEFAULT_LIMITS.grace, DEFAULT_LIMITS.grace_max),
+        ("grace = 5", 5, 5),
+        ("[limits]\ngrace = 5", 5, 5),
+        ("grace = 5\n[limits]\ngrace_max = 600", 5, 600),
+        ("[limits]\ngrace_max = 600", DEFAULT_LIMITS.grace, 600),
+    ],
+)
+def test_a_grace_that_was_set_is_the_longest_too(file: Path, text: str, grace: float, most: float) -> None:
+    """A shell asks for more than a script; who set one figure means it for all."""
+    file.write_text(text)
+    limits = load(str(file)).effective_limits
+    assert (limits.grace, limits.grace_max) == (grace, most)
+
+
 def test_options_win_and_are_checked_with_the_file(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     file.write_text('listen = ["tcp:127.0.0.1:0"]\nlog_level = "error"\n')
@@ -78,6 +95,11 @@ def test_options_win_and_are_checked_with_the_file(file: Path, monkeypatch: pyte
         ('secret_file = "~nobody-has-this-name/x"', "secret_file: '~nobody-has-this-name/x': no home folder"),
         ("insecure_tcp = 1", "insecure_tcp: must be true or false"),
         ("path = ''", "path: must not be empty"),
+        ("subsystems = 1", "subsystems: must be a table"),
+        ("[subsystems]\nsftp = '/x'", "subsystems.sftp: must be a list of texts"),
+        ("[subsystems]\nsftp = ['x']", "subsystems: sftp: must be a list of an absolute path"),
+        ("[subsystems]\nsftp = ['/x', \"a\\u0000\"]", "subsystems: sftp: must be a list of an absolute path"),
+        ("[subsystems]\n'a b' = ['/x']", "subsystems: 'a b' is no name"),
         ("grace = -1", "grace: must not be below zero"),
         ("grace = 'x'", "grace: must be a number of seconds"),
         ("log_level = 'loud'", "log_level: must be one of 'debug', 'info'"),

@@ -33,6 +33,10 @@ from remote_shell.errors import RemoteShellError, UsageError
         ("host.", "tls:host.:8822"),
         ("unix:/run/a b.sock", "unix:/run/a b.sock"),
         ("unix:relative", "unix:relative"),
+        ("ssh:Build_Box", "ssh:Build_Box"),  # ssh's own settings tell large letters from small ones
+        ("ssh:bob@box:2222", "ssh:bob@box:2222"),
+        ("ssh:[::1]", "ssh:[::1]"),
+        ("ssh:bob@[::1]:22", "ssh:bob@[::1]:22"),
         ("tcp:127.0.0.1:9", "tcp:127.0.0.1:9"),
         ("tcp:127.9.9.9:9", "tcp:127.9.9.9:9"),
         ("tcp:[::1]:9", "tcp:[::1]:9"),
@@ -92,7 +96,16 @@ def test_what_is_taken(text: str, canonical: str) -> None:
         ("tcp:[::]:1", "unencrypted"),
         ("tcp:[::ffff:127.0.0.1]:1", "unencrypted"),
         ("tcp:example:1", "unencrypted"),
-        ("ssh:host", "not built yet"),
+        ("ssh:", "no host name"),
+        ("ssh:bob@", "no host name"),
+        ("ssh:-oProxyCommand=x", "begin with '-'"),
+        ("ssh:-l@host", "no account name"),
+        ("ssh:a@b@host", "no account name"),
+        ("ssh:$(x)", "can't hold '\\$'"),
+        ("ssh:a/b", "can't hold '/'"),
+        ("ssh:host:0", "from 1"),
+        ("ssh:::1", "stands in brackets"),
+        ("ssh:[::1", r"a '\[' without"),
         ("\udcff", "control"),
         ("xn--\u00e9", "not a host name"),
     ],
@@ -125,7 +138,7 @@ def test_listen_takes_port_zero_and_wants_a_kind() -> None:
         ("host:1", "begins with its kind"),
         ("tls:bob@host:1", "leave bob@ away"),
         ("tcp:0.0.0.0:1", "unencrypted"),
-        ("ssh:host", "not built"),
+        ("ssh:host", "nothing that listens"),
         ("", "empty"),
     ]:
         with pytest.raises(UsageError, match=word):
@@ -137,6 +150,8 @@ def test_a_target_is_a_value() -> None:
     assert (target.kind, target.host, target.port, target.path, target.user) == ("tls", "::1", 1, "", "bob")
     assert target.address == "[::1]:1"
     assert parse_target("unix:/x").address == ""
+    assert parse_target("ssh:Box_1").address == "Box_1"
+    assert parse_target("ssh:[::1]").address == "[::1]"
     assert target != "tls:bob@[::1]:1"
     assert {target: 1}[parse_target("tls:bob@[::1]:1")] == 1
     assert target != parse_target("[::1]:1")

@@ -205,9 +205,71 @@ def test_every_entry_is_compared(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_any_bytes_are_read_without_an_error(lines: list[bytes]) -> None:
     for line in (b"".join(lines), *lines):
         try:
-            key = authorized._parse_line(line)
+            key = authorized._parse_line(line, 1).public
         except IdentityError as error:
             assert str(error).isprintable()
         else:
             assert line.strip().startswith(b"ssh-ed25519")
             assert key.blob == ONE.blob
+
+
+OPENS = ("db:5432", "DB:5432", "db:1", "::1:80", "127.0.0.1:80", "other:5432", "db:5433")
+LISTENS = (":1", ":8080", "localhost:8080", "127.0.0.1:8080", "::1:8080", "0.0.0.0:8080", "0.0.0.0:1")
+DB = ("db:5432", "DB:5432")
+
+
+@pytest.mark.parametrize(
+    ("options", "opens", "listens"),
+    [
+        ("port-forwarding", OPENS, LISTENS),
+        ('permitopen="db:5432"', DB, ()),
+        ('permitopen="db:*",permitopen="[::1]:80"', (*DB, "db:1", "db:5433", "::1:80"), ()),
+        ('permitlisten="8080"', (), LISTENS[1:5]),
+        ('permitlisten="0.0.0.0:*"', (), LISTENS[5:]),
+        ('port-forwarding,permitopen="db:5432"', DB, LISTENS),
+        ('Permitopen="db:5432",PORT-FORWARDING', DB, LISTENS),
+        ('port-forwarding,permitlisten="1"', OPENS, (":1",)),
+        ("port-forwarding,no-port-forwarding", (), ()),
+        ('no-port-forwarding,permitopen="db:5432"', (), ()),
+    ],
+)
+def test_what_a_line_says_about_tunnels(
+    file: Path, options: str, opens: tuple[str, ...], listens: tuple[str, ...]
+) -> None:
+    file.write_text(f"{options} {ONE.line()}\n")
+    keys = AuthorizedKeys(str(file))
+    entry = keys.find(ONE.blob)
+    assert entry is not None and entry.forwarding.said
+    assert keys.forwarding(entry.principal) is entry.forwarding and keys.forwarding("key:SHA256:none") is None
+    may = entry.forwarding
+    split = [(place, *place.rpartition(":")[::2]) for place in (*OPENS, *LISTENS)]
+    assert tuple(place for place, host, port in split[: len(OPENS)] if may.may_connect(host, int(port))) == tuple(
+        place for place in OPENS if place in opens
+    )
+    assert tuple(place for place, host, port in split[len(OPENS) :] if may.may_listen(host, int(port))) == tuple(
+        place for place in LISTENS if place in listens
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            "permitopen",
+            'permitopen=""',
+            'permitopen="db"',
+            'permitopen=":80"',
+            'permitopen="db:0"',
+            'permitopen="db:65536"',
+        ),
+        *('permitopen="db:http"', 'permitlisten=""', 'permitlisten="x"', 'port-forwarding="yes"', "port-forwarding,"),
+        *('port-forwarding,command="x"', "port-forwarding,restrict", 'permitopen="db:80', "permitopen=db:80"),
+        *(",port-forwarding", "port-forwarding port-forwarding", f'permitopen="db:{"9" * 5000}"'),
+        # the commonest line of all that restrict: what is behind a "no" counts too
+        *('no-port-forwarding,command="x"', "no-port-forwarding,restrict", 'no-port-forwarding,from="10.0.0.1"'),
+        *('no-port-forwarding,permitopen="db"', "port-forwarding,no-port-forwarding,no-pty"),
+    ],
+)
+def test_options_that_are_not_understood_refuse_the_line(file: Path, options: str) -> None:
+    file.write_text(f"{options} {ONE.line()}\n{TWO.line()}\n")
+    assert [entry.line for entry in AuthorizedKeys(str(file)).entries()] == [2]

@@ -7,27 +7,7 @@ import subprocess
 
 import pytest
 
-from remote_shell.process.bash_text import Report, ReportReader, report_text, run_text, source_text, start_text
-
-
-def reports(*pieces: bytes) -> list[Report]:
-    reader = ReportReader()
-    return [report for piece in pieces for report in reader.feed(piece)]
-
-
-def test_reports_survive_any_cut() -> None:
-    stream = b"7\x000\x00hBs\x00/a\nb \xff\x00\x008\x00255\x00ehBs\x00\x001 0 256\x00"
-    whole = [Report(7, 0, b"hBs", b"/a\nb \xff"), Report(8, 255, b"ehBs", b"", (1, 0, 0))]
-    assert reports(stream) == whole
-    assert reports(*[bytes([byte]) for byte in stream]) == whole
-    for at in range(len(stream)):
-        assert reports(stream[:at], stream[at:]) == whole
-
-
-def test_nonsense_is_no_report() -> None:
-    assert reports(b"x\x000\x00h\x00/\x00\x001\x00y\x00h\x00/\x00\x002\x003\x00h\x00/\x00-x\x00") == [
-        Report(2, 3, b"h", b"/")
-    ]
+from remote_shell.process.bash_text import report_text, run_text, source_text, start_text
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

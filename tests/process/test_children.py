@@ -74,7 +74,7 @@ async def main():
     reaper.start()
     process, sink = start(["sh", "-c", "(sleep 0.02 &); exit 42"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet seen by us: a zombie of our own
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while len(zombies()) < 2 and time.monotonic() < deadline:
         time.sleep(0.002)
     assert children.reap_orphans() == 1

@@ -12,6 +12,7 @@ from remote_shell.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     CommandRefusedError,
+    CommandTooLongError,
     WorkingDirectoryError,
 )
 from remote_shell.process.launch import find_program
@@ -40,7 +41,7 @@ async def test_a_program_that_is_not_there(name: bytes) -> None:
 
 async def test_the_text_names_the_path_that_was_searched() -> None:
     error = await refusal(b"nope", env={b"PATH": b"/opt/none"})
-    assert "PATH=/opt/none" in str(error)
+    assert isinstance(error, CommandNotFoundError) and "PATH=/opt/none" in error.detail
 
 
 async def test_the_path_is_that_of_the_given_environment(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ async def test_what_is_there_but_cannot_run(
     error = await refusal(os.fsencode(tool) if by_path else b"tool", env={b"PATH": os.fsencode(tmp_path)})
     assert type(error) is CommandNotExecutableError
     assert isinstance(error, PermissionError)
-    assert says in str(error)
+    assert says in error.detail
 
 
 async def test_a_file_is_no_directory_on_the_way() -> None:
@@ -147,9 +148,9 @@ asyncio.run(main())
 @pytest.mark.parametrize("size", [130 * 1024, 3_000_000])
 async def test_too_long_a_command_will_not_do_later_either(size: int) -> None:
     error = await refusal(b"true", b"x" * size)
-    assert type(error) is CommandRefusedError
+    assert type(error) is CommandTooLongError
     assert error.code == "refused", "resources would mean: try again"
-    assert str(error) == "cannot start true: Argument list too long; shorten it, or send the data on stdin"
+    assert error.detail == "cannot start true: Argument list too long; shorten it, or send the data on stdin"
 
 
 @pytest.mark.parametrize("free", range(9))

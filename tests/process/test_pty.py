@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +18,10 @@ from remote_shell.errors import (
     CommandNotFoundError,
     WorkingDirectoryError,
 )
+from remote_shell.process import pty
 from remote_shell.process.base import Exit
 from remote_shell.process.pty import Mode, PtyProcess, Size
+from remote_shell.process.reads import Reads
 from tests.process.recorder import ENV, FAST, Recorder, eventually, is_alive
 
 TERMINAL = {**ENV, b"TERM": b"xterm"}
@@ -64,6 +69,25 @@ async def test_it_is_the_controlling_terminal() -> None:
     tty, pid, sid, group = first.split()
     assert tty == process.slave_path.decode().removeprefix("/dev/") and pid == sid == group == str(process.pid)
     assert second == "x"
+
+
+async def test_raw_mode_is_mended_and_nothing_else() -> None:
+    line = "read -r x; for mode in '-icanon -echo' 'icanon -echo'; do stty $mode; read -r x </dev/tty; done; stty -a"
+    process, sink = start(line)
+    process.mend()  # nothing was remembered
+    process.remember()
+    process.write_stdin(b"\n")  # only now: what is remembered is the mode before
+    await eventually(lambda: process.mode == "raw")
+    process.mend()
+    assert str(process.mode) == "cooked"
+    process.write_stdin(b"\n")
+    await eventually(lambda: process.mode == "no_echo")
+    process.mend()
+    assert str(process.mode) == "no_echo"
+    process.write_stdin(b"\n")
+    await ended(process, sink)
+    process.remember()
+    process.mend()  # the terminal is gone
 
 
 async def test_every_byte_passes_both_ways() -> None:
@@ -189,8 +213,12 @@ async def test_a_kill_ends_the_tree() -> None:
 async def test_modes_are_told_before_the_output_that_follows_them() -> None:
     sink = Recorder()
     modes: list[tuple[Mode, bytes]] = []
-    line = "stty -echo; echo one; read x; stty echo; echo two; read x; stty raw; echo three; head -c 1; stty -raw; echo four"
+    line = (
+        "read x; stty -echo; echo one; read x; stty echo; echo two; read x; stty raw; echo three; head -c 1; "
+        "stty -raw; echo four"
+    )
     process, _ = start(line, sink, on_mode=lambda mode: modes.append((mode, sink.out)))
+    process.write_line(b"\n")
     for word in (b"one", b"two", b"three"):
         await sink.until(lambda word=word: word in sink.out)  # type: ignore[misc]
         process.write_line(b"\n") if word != b"three" else process.write_stdin(b"x")
@@ -241,9 +269,62 @@ async def test_a_read_gets_one_line_at_a_time() -> None:
     assert sink.out == b"[one]\r\n[two]\r\n[three]\r\n"
 
 
+LINES = [b"line %d\n" % number for number in range(200)]
+
+
+async def copied(lines: list[bytes]) -> bytes:
+    """What `cat` on a terminal makes of the lines and an end of file."""
+    process, sink = start("stty -opost; exec cat", on_mode=lambda mode: None)
+    for line in (*lines, b""):
+        process.write_line(line)
+    assert await ended(process, sink) == Exit(0, None)
+    assert process._reads is None, "only watched while lines wait"
+    return sink.out
+
+
+async def test_the_next_line_goes_when_the_one_before_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pty, "_LINE_AGAIN", 1000.0)  # no look by the clock
+    assert await copied(LINES) == b"".join(LINES)
+
+
+async def test_lines_follow_each_other_without_inotify_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(loop: asyncio.AbstractEventLoop) -> Reads:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Reads, "of", none_left)
+    assert await copied(LINES[:20]) == b"".join(LINES[:20])
+
+
+async def test_a_line_read_before_the_watch_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pty, "_LINE_AGAIN", 1000.0)
+    watch = PtyProcess._watch_reads
+
+    def late(process: PtyProcess) -> bool:
+        while process._waiting():
+            time.sleep(0.001)
+        return watch(process)
+
+    monkeypatch.setattr(PtyProcess, "_watch_reads", late)
+    assert await copied(LINES[:2]) == b"".join(LINES[:2])
+
+
+async def test_a_line_that_was_flushed_is_not_waited_for() -> None:
+    program = (
+        "import select, sys, termios; print('ready', flush=True); select.select([0], [], []); "
+        "termios.tcflush(0, termios.TCIFLUSH); print('got', sys.stdin.readline())"
+    )
+    process, sink = start("", on_mode=lambda mode: None, argv=[os.fsencode(sys.executable), b"-c", program.encode()])
+    await sink.until(lambda: b"ready" in sink.out)
+    process.write_line(b"one\n")
+    process.write_line(b"two\n")
+    assert await ended(process, sink) == Exit(0, None)
+    assert b"got two" in sink.out
+
+
 async def test_in_raw_mode_the_kernel_sees_what_is_typed() -> None:
     modes: list[Mode] = []
-    process, sink = start("stty -icanon; echo ready; exec sleep 1000", on_mode=modes.append)
+    process, sink = start("read x; stty -icanon; echo ready; exec sleep 1000", on_mode=modes.append)
+    process.write_line(b"\n")
     await sink.until(lambda: b"ready" in sink.out)
     assert modes == ["cooked", "raw"]
     process.write_stdin(b"x")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from remote_shell.process import tree
 from remote_shell.process.base import Exit
 from remote_shell.process.pty import Size
 from remote_shell.process.shell import LiveShell
 from tests.process.recorder import ENV, Recorder, eventually, is_alive, start_shell
+
+pytestmark = pytest.mark.screen  # as a file it takes long
 
 
 @asynccontextmanager
@@ -109,6 +114,119 @@ async def test_ctrl_c_ends_the_command_and_not_the_shell() -> None:
         assert b"no" not in sink.out
 
 
+async def test_ctrl_c_is_sent_once_to_who_hears_it() -> None:
+    """What a program starts then, to clean up for instance, is left alone."""
+    async with shell() as (made, sink):
+        made.run(
+            1,
+            b"sh -c 'trap \"echo got; sleep 0.3 && echo cleaned; exit 7\" INT; echo begun; while :; do sleep 0.01; done'",
+        )
+        await sink.until(lambda: b"begun" in sink.out)
+        assert made.signal(1, "SIGINT")
+        assert (await sink.done(1)).status == 7
+        assert sink.out.count(b"got") == 1 and b"cleaned" in sink.out
+
+
+async def test_ctrl_c_that_meets_a_program_before_it_began_ends_it() -> None:
+    async with shell() as (made, sink):
+        for number in range(1, 41):
+            made.run(number, b"echo begun; sleep 1000")
+            await sink.until(lambda: sink.out.endswith(b"begun\r\n"))
+            assert made.signal(number, "SIGINT")
+            async with asyncio.timeout(15):
+                assert (await sink.done(number)).status == 130
+            sink.out = b""
+        assert await run(made, sink, "echo alive") == (0, "alive\r\n")
+
+
+async def test_ctrl_c_waits_while_the_shell_starts_a_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else the shell hears it, and the program a second one, and bash writes a line end for each of them."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with shell() as (made, sink):
+        # a child in a group of its own that is the shell's own program still, while the terminal is the shell's
+        made.run(1, f"echo begun; (read y <{fifo}) & disown; while :; do :; done".encode())
+        await sink.until(lambda: sink.out == b"begun\r\n")
+        await eventually(lambda: tree.descendants(made.pid))
+        looks = 0
+        starting = made._is_starting
+
+        def look(_: LiveShell, *of: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            assert made._interrupts == 0, "not sent"
+            return starting(*of)
+
+        monkeypatch.setattr(LiveShell, "_is_starting", look)
+        assert made.signal(1, "SIGINT")
+        await eventually(lambda: looks > 5)
+        fifo.write_text("\n")
+        assert (await sink.done(1)).status == 130
+        assert sink.out == b"begun\r\n\r\n"
+
+
+async def test_ctrl_c_waits_while_the_shell_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bash blocks SIGINT then, and hears it when it has forked."""
+    looks: list[int] = []
+    async with shell() as (made, sink):
+        made.run(1, b"echo begun; while :; do :; done")
+        await sink.until(lambda: sink.out == b"begun\r\n")
+
+        def blocks(pid: int, number: int) -> bool:
+            assert (pid, number) == (made.pid, signal.SIGINT)
+            looks.append(made._interrupts)
+            return len(looks) < 5
+
+        monkeypatch.setattr(tree, "blocks", blocks)
+        assert made.signal(1, "SIGINT")
+        assert (await sink.done(1)).status == 130
+        assert looks == [0] * 5
+        assert sink.out == b"begun\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["sleep 1000 & disown; while :; do :; done", "x=$(while :; do :; done)", "(while :; do :; done)"],
+    ids=["another program", "the shell's group", "the child's terminal"],
+)
+async def test_ctrl_c_waits_for_no_child_that_hears_it_or_need_not(line: str) -> None:
+    async with shell() as (made, sink):
+        made.run(1, b"echo begun; " + line.encode())
+        await sink.until(lambda: sink.out == b"begun\r\n")
+        await eventually(lambda: tree.descendants(made.pid))
+        command = made._current
+        assert command is not None
+
+        def starting() -> bool:
+            return made._is_starting(command, *command.look(made.pid))
+
+        await eventually(lambda: not starting())
+        assert made.signal(1, "SIGINT")
+        assert (await sink.done(1)).status == 130
+
+
+async def test_a_child_that_came_since_the_look_at_the_processes_is_noticed() -> None:
+    async with shell() as (made, sink):
+        made.run(1, b"sleep 1000 & disown; echo begun; while :; do :; done")
+        await sink.until(lambda: sink.out == b"begun\r\n")
+        command = made._current
+        assert command is not None
+        await eventually(lambda: not tree.blocks(made.pid, signal.SIGINT))
+        assert made._is_starting(command, {}, set())
+        assert made.signal(1, "SIGINT")
+        assert (await sink.done(1)).status == 130
+
+
+async def test_ctrl_c_does_not_wait_for_ever_for_what_goes_on_as_the_shell_itself() -> None:
+    async with shell() as (made, sink):
+        made.run(1, b"echo begun; (while :; do :; done) & disown; while :; do :; done")
+        await sink.until(lambda: sink.out == b"begun\r\n")
+        await eventually(lambda: tree.descendants(made.pid))
+        assert made.signal(1, "SIGINT")
+        async with asyncio.timeout(15):
+            assert (await sink.done(1)).status == 130
+
+
 async def test_ctrl_z_stops_it_and_fg_goes_on() -> None:
     async with shell() as (made, sink):
         made.run(1, b"sh -c 'echo begun; read x; echo got $x'")
@@ -156,6 +274,35 @@ async def test_modes() -> None:
         made.write_stdin(b"\xe4")
         await sink.done(2)
         assert sink.modes[-1] == "cooked" and b"e4" in sink.out
+
+
+async def test_stty_finds_what_it_set() -> None:
+    """It looks at once, and calls a difference a failure: EXTPROC, in our case."""
+    async with shell() as (made, sink):
+        for _ in range(10):
+            assert await run(made, sink, "stty raw; stty sane; stty cbreak && stty -cbreak; stty sane") == (0, "")
+        assert await run(made, sink, "sleep 0.1; stty -a | grep -c ' extproc'") == (0, "1\r\n")
+
+
+async def test_keys_that_come_when_lines_are_read_again_are_the_kernels() -> None:
+    """They were typed while the other side did not know yet: ^C interrupts, Enter ends a line."""
+    async with shell() as (made, sink):
+        for number, (keys, status, shown) in enumerate(
+            (
+                (b"\x03", 130, b"^C"),
+                (b"late\r\x04", 0, b"late\r\nlate\r\n"),
+                (b"lx\x7fate\r\x04", 0, b"late\r\nlate\r\n"),
+            ),
+            start=1,
+        ):
+            begin = len(sink.out)
+            made.run(number, b"sh -c 'stty raw; head -c 1 >/dev/null; stty sane; echo ready; exec cat'")
+            await sink.until(lambda: sink.modes[-1] == "raw")
+            made.write_stdin(b"x")
+            await sink.until(lambda: b"ready" in sink.out[begin:] and sink.modes[-1] == "cooked")  # noqa: B023
+            made.write_stdin(keys)
+            assert (await sink.done(number)).status == status
+            assert shown in sink.out[begin:].replace(b"\x08 \x08", b"").replace(b"lxa", b"la")
 
 
 async def test_a_program_killed_in_raw_mode_by_ctrl_c_is_noticed() -> None:
@@ -211,6 +358,17 @@ async def test_it_is_a_login_shell_with_the_persons_own_settings(tmp_path: Path)
         assert status == 0 and text.endswith("hello\r\nlogin\r\n")
         await run(made, sink, "true")
         assert b"mine>" not in sink.out and sink.out.count(b"prompt") == 1, "before our first word, and no more"
+
+
+async def test_a_profile_that_asks_is_answered(tmp_path: Path) -> None:
+    (tmp_path / ".bash_profile").write_text('printf ready; read -r name </dev/tty; echo "$name."\n')
+    async with shell(tmp_path) as (made, sink):
+        made.run(1, b"echo on")
+        await sink.until(lambda: b"ready" in sink.out)
+        assert made.write_line(b"me\n")
+        assert (await sink.done(1)).status == 0
+        assert sink.out.endswith(b"me.\r\non\r\n")
+        assert sink.unread == []
 
 
 async def test_a_profile_that_ends_or_replaces_the_shell(tmp_path: Path) -> None:

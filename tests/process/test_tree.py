@@ -15,6 +15,8 @@ from remote_shell.process import tree
 from remote_shell.process.tree import ProcessTree, Stat, TreeKiller
 from tests.process.recorder import FAST, eventually, is_alive, python_in_fresh_process, start
 
+pytestmark = pytest.mark.screen  # the quick suite has two minutes for all
+
 PRELUDE = """
 import asyncio, os, signal
 from remote_shell.process import children
@@ -155,6 +157,52 @@ def test_stat_reads_names_with_brackets_and_spaces(tmp_path: Path) -> None:
         stat = Stat.of(process.pid)
         assert stat is not None
         assert (stat.parent, stat.group, stat.alive) == (os.getpid(), os.getpgrp(), True)
+
+
+def test_whether_a_signal_waits() -> None:
+    assert not tree.blocks(os.getpid(), signal.SIGUSR2)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        assert tree.blocks(os.getpid(), signal.SIGUSR2) and not tree.blocks(os.getpid(), signal.SIGUSR1)
+        assert not tree.dies_of(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert not tree.blocks(2**22, signal.SIGUSR2), "there is no such process"
+
+
+def test_who_hears_a_signal() -> None:
+    """Caught or not, but neither blocked nor ignored."""
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert tree.hears(os.getpid(), signal.SIGUSR2) and not tree.dies_of(os.getpid(), signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        assert not tree.hears(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        assert not tree.hears(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert not tree.hears(2**22, signal.SIGUSR2), "there is no such process"
+
+
+def test_a_fork_keeps_the_image_and_exec_of_the_same_file_makes_another() -> None:
+    own = tree.image(os.getpid())
+    assert own is not None and tree.image(2**22) is None
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    with subprocess.Popen([own[0], "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert tree.image(child) == own
+        other = tree.image(process.pid)
+        assert other is not None and other[0] == own[0] and other != own
+    os.close(write)
+    os.waitpid(child, 0)
 
 
 def test_a_number_that_was_given_to_another_process_is_not_signalled() -> None:

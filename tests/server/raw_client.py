@@ -11,11 +11,12 @@ import os
 import secrets as random
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -57,7 +58,7 @@ from remote_shell.wire.messages import (
 )
 from remote_shell.wire.session import Session
 
-DEADLINE = 10.0  # seconds that anything may take before a test fails
+DEADLINE = 15.0  # seconds that anything may take before a test fails
 
 Prove = Callable[[ClientHandshake, Auth], Auth]
 
@@ -135,10 +136,13 @@ def encode(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def make_hello(limits: Limits = DEFAULT_LIMITS, *, prompt: bool = False) -> Hello:
+def make_hello(
+    limits: Limits = DEFAULT_LIMITS, *, prompt: bool = False, features: Sequence[str] | None = None
+) -> Hello:
     """A client's hello with a fresh nonce."""
     return Hello(
         software="test",
+        features=None if features is None else list(features),
         nonce=encode(os.urandom(32)),
         frame_max=limits.frame_max,
         window=limits.window,
@@ -179,8 +183,10 @@ class RawClient:
         prove: Prove = peer,
         *,
         grace_ms: int | None = None,
+        on_lost: Literal["kill", "keep"] = "kill",
         limits: Limits = DEFAULT_LIMITS,
         prompt: bool = False,
+        features: Sequence[str] | None = None,
         source: str | None = None,
         transport: str | None = None,
         key_hash: bytes | None = None,
@@ -188,6 +194,8 @@ class RawClient:
         """Dial and log in. Raises LoginDeniedError. `transport` and `key_hash` replace what the transcript truly holds."""
         self.target, self.prove, self.limits = target, prove, limits
         self.grace_ms, self.prompt, self.source = grace_ms, prompt, source
+        self.features = features
+        self.on_lost = on_lost
         self._lie = transport, key_hash
         self.commands: dict[int, Command] = {}
         self.events: list[Event] = []
@@ -225,14 +233,20 @@ class RawClient:
                 self._wait(select.POLLIN, end)
             key = peer_key_hash(self.link.peer_certificate())
         self.handshake = ClientHandshake(
-            make_hello(self.limits, prompt=self.prompt),
+            make_hello(self.limits, prompt=self.prompt, features=self.features),
             transport or self.link.transport,
             key if key_hash is None else key_hash,
             self.limits,
         )
         self._answer(ServerGreeted)
         count = self.session.received if received is None else received
-        base = Auth(method="peer", session=ident, received=count if ident else 0, grace_ms=self.grace_ms)
+        base = Auth(
+            method="peer",
+            session=ident,
+            received=count if ident else 0,
+            grace_ms=self.grace_ms,
+            on_lost=self.on_lost,
+        )
         self.handshake.log_in(self.prove(self.handshake, base))
         event = self._answer(Welcomed)
         assert isinstance(event, Welcomed) and self.handshake.peer is not None
@@ -251,7 +265,8 @@ class RawClient:
 
     def _answer(self, kind: type[ServerGreeted] | type[Welcomed]) -> Event:
         data = self.handshake.data_to_send()
-        assert self.link.send([data]) == len(data) and self.link.flush()
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may have been refused already: the answer lies there
+            assert self.link.send([data]) == len(data) and self.link.flush()
         end = time.monotonic() + DEADLINE
         while True:
             event = self.handshake.next_event()
@@ -482,7 +497,7 @@ class Stranger:
 
     def send(self, data: bytes) -> None:
         """All of `data`, unless the server is gone."""
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self.sock.sendall(data)
 
     def read(self) -> bytes:

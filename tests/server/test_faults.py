@@ -25,14 +25,14 @@ def test_a_fault_of_ours_ends_the_session_and_is_logged(tmp_path: Path) -> None:
         """)
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path(remote_shell.__file__).parent.parent}"}
-    with testing.server(("unix:",), environment=environment) as running, remote_shell.connect(running) as host:  # type: ignore[operator]
+    with testing.server(("unix:",), environment=environment) as running, remote_shell.connect(running) as host:
         with pytest.raises(errors.RemoteShellError, match="internal_error"):
             host.run(["true"], stdin=remote_shell.DEVNULL)
         assert "ZeroDivisionError: on purpose" in running.read_log()
 
 
 def test_an_idle_shell_does_not_hold_up_a_shutdown() -> None:
-    with testing.server(("unix:",)) as running, remote_shell.connect(running) as host, host.shell() as shell:  # type: ignore[operator]
+    with testing.server(("unix:",)) as running, remote_shell.connect(running) as host, host.shell() as shell:
         shell.run("true")
         started = time.monotonic()
         running.process.send_signal(signal.SIGTERM)

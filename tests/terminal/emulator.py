@@ -41,6 +41,11 @@ class _Screen(pyte.HistoryScreen):
         super().__init__(columns, rows, history=10_000)
         self._answer = answer
 
+    def select_graphic_rendition(self, *attrs: int, private: bool = False) -> None:
+        """Attributes; vim's question for the keyboard's (XTMODKEYS) ends with the same letter, and pyte stumbles over it."""
+        if not private:
+            super().select_graphic_rendition(*attrs)
+
     def write_process_input(self, data: str) -> None:
         """pyte calls this with the terminal's answer."""
         self._answer(data)
@@ -62,6 +67,7 @@ class Terminal:
         self.output = b""  # every byte that the program wrote
         self.master, slave = os.openpty()
         self.resize(rows, columns)
+        self.line = termios.tcgetattr(self.master)  # before the program could change it
         variables = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **(environment or {})}
         self.process = subprocess.Popen(
             argv,

@@ -9,18 +9,21 @@ from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import Event, Failed
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Hello, Open
+from remote_shell.wire.messages import FEATURES, Hello, Open
 from remote_shell.wire.session import Session
 
 NONCE = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 SMALL = replace(DEFAULT_LIMITS, window=600, window_max=4800, windows_max=9600, data_frame_max=97, queue_max=500)
 
 
-def hello(limits: Limits = DEFAULT_LIMITS, *, prompt: bool = True) -> Hello:
+def hello(
+    limits: Limits = DEFAULT_LIMITS, *, prompt: bool = True, features: tuple[str, ...] | None = FEATURES
+) -> Hello:
     """A hello that states `limits`."""
     return Hello(
         software="test",
         nonce=NONCE,
+        features=list(features) if features is not None else None,
         frame_max=limits.frame_max,
         window=limits.window,
         unacked_bytes_max=limits.unacked_bytes_max,

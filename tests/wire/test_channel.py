@@ -13,16 +13,45 @@ WORDS = ["data", *(model.name for model in SESSION_MESSAGES), "ack", ""]
 TABLES = {"request": (REQUEST_TABLE, (STDIN,)), "reply": (REPLY_TABLE, (STDOUT, STDERR))}
 
 # Written out a second time by hand, so that a slip in a table shows.
+FILES = {"entry", "wanted", "content", "seek", "entry_end", "skipped", "stored", "entry_failed"}  # of put and get
 REQUESTS = {
     State.IDLE: {"open"},
-    State.OPEN: {"data", "eof", "command", "input_end", "line", "signal", "resize", "window", "close"},
+    State.OPEN: {
+        "data",
+        "eof",
+        "command",
+        "input_end",
+        "line",
+        "detach",
+        "signal",
+        "resize",
+        "window",
+        "close",
+        *FILES,
+    },
+    State.DETACHED: {"window", "close"},
     State.INPUT_ENDED: {"signal", "resize", "window", "close"},
 }
 REPLIES = {
-    State.IDLE: {"opened", "rejected", "report"},
-    State.RUNNING: {"data", "eof", "window", "done", "mode", "unread", "exit"},
-    State.ENDED: {"data", "eof", "window", "close"},
+    State.IDLE: {"opened", "attached", "rejected", "report", "shells", "job", "jobs"},
+    State.RUNNING: {
+        "data",
+        "eof",
+        "window",
+        "done",
+        "mode",
+        "unread",
+        "exit",
+        "detached",
+        "job",
+        "jobs",
+        "gap",
+        "accepted",
+        *FILES,
+    },
+    State.ENDED: {"data", "eof", "window", "gap", "job", "close"},
     State.REFUSED: {"close"},
+    State.DETACHED: {"close"},
 }
 
 
@@ -98,7 +127,7 @@ def test_nothing_after_eof_on_that_stream(state: State, word: str) -> None:
 
 def channel(role: Role = Role.CLIENT, send: int = 1000, *, started: bool = True) -> Channel:
     """A channel whose first message is out, unless it is not `started`."""
-    made = Channel(1, role, send, 1000)
+    made = Channel(1, role, send, 1000, 1000)
     if started:
         made.put_message("open" if role is Role.CLIENT else "opened", b"first")
         assert made.take_ordered(10) == (-1, b"first")

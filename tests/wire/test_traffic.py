@@ -17,11 +17,13 @@ from remote_shell.wire.messages import (
     Command,
     Eof,
     Exit,
+    Open,
     Opened,
     Ping,
     Pong,
     Resize,
     Signal,
+    Terminal,
     Window,
     decode,
 )
@@ -338,6 +340,16 @@ def test_a_writer_is_paused_and_woken() -> None:
     assert raw.session.send_data(1, 0, b"") and raw.session.send_data(1, 0, b"x")
     raw.frames()
     assert raw.events() == []
+
+
+def test_little_of_a_terminals_output_waits_in_the_queue() -> None:
+    """It lies ahead of whatever follows Ctrl-C."""
+    server = Raw(Role.SERVER)
+    terminal = Terminal(term="vt100", rows=24, columns=80)
+    server.say(Open(request="exec", id="x", window=LIMITS.window, argv=["yes"], terminal=terminal))
+    server.session.send_message(1, Opened())
+    assert server.session.send_data(1, 1, bytes(LIMITS.terminal_queue_max - 1))
+    assert not server.session.send_data(1, 1, b"x")
 
 
 def test_a_paused_writer_learns_of_the_end() -> None:

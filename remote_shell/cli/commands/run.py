@@ -29,6 +29,8 @@ examples:
   tar c . | remote-shell run build-box -- tar x -C /tmp/here
   remote-shell run -t build-box htop
   remote-shell run --json --timeout 60 build-box ./test.sh
+  job=$(remote-shell run --detach build-box ./nightly)
+  remote-shell run --id backup-7 build-box ./backup.sh      as often as you like
 """
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -53,7 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
     group.add_argument(
-        "--id", metavar="ID", type=command_id, help="run it at most once: again, it only says how it ended"
+        "--id",
+        metavar="ID",
+        type=command_id,
+        help="run it at most once within 7 days: again, it only says how it ended",
+    )
+    group.add_argument(
+        "-d",
+        "--detach",
+        action="store_true",
+        help="start it, print its id, and go: it outlives us",
     )
     add_client_options(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -69,6 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.line is None and not argv:
         parser.error(f"no command after {target!a}; for a shell there: remote-shell shell {target}")
     environment = environment_pairs(parser, arguments.env)
+    if arguments.detach:
+        if arguments.pty:
+            parser.error("--detach and --pty: a job has no terminal, since nobody is there to use it")
+        return _detach(target, argv, arguments, environment)
 
     from remote_shell.cli.passing import Errand, perform
 
@@ -93,6 +108,23 @@ def run(arguments: argparse.Namespace) -> int:
 
         return perform_for_report(target, options, errand)
     return perform(target, options, errand)
+
+
+def _detach(target: str, argv: list[str], arguments: argparse.Namespace, environment: dict[str, str]) -> int:
+    from remote_shell.cli.job import connected, put, report
+
+    arguments.target = target
+    with connected(arguments) as host:
+        job = host.detach(
+            argv if arguments.line is None else arguments.line,
+            shell=False if arguments.line is None else "account",
+            cwd=arguments.cwd,
+            env_add=environment or None,
+            timeout=arguments.timeout,
+            job_id=arguments.id,
+        )
+        put(report(job.info()) if arguments.json else job.id)
+    return 0
 
 
 def command_id(text: str) -> str:

@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Mapping
 
-from remote_shell.cli.arguments import add_verbose
+from remote_shell.cli.arguments import add_verbose, seconds
 
 DESCRIPTION = """\
 Lets those whose keys are in ~/.ssh/authorized_keys run commands here, as the
@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--authorized-keys", metavar="FILE", help="who may log in (default ~/.ssh/authorized_keys)")
     parser.add_argument("--secret-file", metavar="FILE", help="shared secrets, one line each: NAME KEY (default: none)")
     parser.add_argument("--insecure-tcp", action="store_true", help="allow tcp:, which is not encrypted")
+    parser.add_argument(
+        "--idle-exit", metavar="S", type=seconds, help="end after S seconds without a client; jobs go on (else never)"
+    )
     add_verbose(parser)
 
 
@@ -61,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             authorized_keys=arguments.authorized_keys,
             secret_file=arguments.secret_file,
             insecure_tcp=arguments.insecure_tcp or None,
+            idle_exit=arguments.idle_exit,
             log_level="debug" if arguments.verbose else None,
         )
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from remote_shell.cli.arguments import add_verbose
+from remote_shell.cli.arguments import add_trace, add_verbose, trace_option
 from remote_shell.cli.commands.shell import add_prompt_options, person_or_script
+from remote_shell.config.shell import ShellDefaults
 
 DESCRIPTION = """\
 Starts a server for you alone, on a Unix socket in a folder of its own, and
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--noprofile", action="store_true", help="its shell reads none of the account's files")
     add_prompt_options(parser)
+    add_trace(parser)
     add_verbose(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(parser=parser)
@@ -52,5 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
         if argv:
             from remote_shell.cli.passing import Errand, perform
 
-            return perform(trial.target(), {}, Errand(argv))
-        return person_or_script(trial.target(), {}, trial=True, plain=arguments.plain, prefix=arguments.prefix)
+            return perform(trial.target(), trace_option(arguments), Errand(argv))
+        given = ShellDefaults(arguments.prefix, "kill")  # there will be no server to keep a shell
+        return person_or_script(trial.target(), trace_option(arguments), trial=True, plain=arguments.plain, given=given)

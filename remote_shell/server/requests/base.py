@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from typing import Protocol
 
+from remote_shell.errors import SystemFaultError
 from remote_shell.wire.messages import Message, Open
 
 
@@ -29,6 +32,9 @@ class Request(Protocol):
     def kill(self, grace: float) -> None:
         """End the whole tree: TERM now, KILL after `grace` seconds. Its end is still reported."""
 
+    def keep(self) -> bool:
+        """Its session is gone for good, and was to leave what can be attached again. False: kill it."""
+
 
 class ServerChannel(Protocol):
     """The session's side of one channel, as a request uses it."""
@@ -38,8 +44,8 @@ class ServerChannel(Protocol):
     def send(self, message: Message) -> None:
         """Queue a message."""
 
-    def flush(self) -> None:
-        """Send what is queued now, and not with the loop's next turn."""
+    def send_now(self, message: Message) -> None:
+        """Send a message, and what is queued before it, now and not with the loop's next turn."""
 
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause until `Request.writable`."""
@@ -47,11 +53,77 @@ class ServerChannel(Protocol):
     def consumed(self, count: int) -> None:
         """The command took `count` bytes of its stdin."""
 
-    def reject(self, code: str, detail: str) -> None:
-        """Nothing was started: say so and finish."""
+    def reject(self, code: str, detail: str, system: str | None = None) -> None:
+        """Nothing was started: say so and finish. `system` is what `errno_of` says."""
 
-    def finish(self) -> None:
-        """Everything was said: `close`, and forget the request."""
+    def finish(self, last: Message | None = None) -> None:
+        """Everything was said, but for `last`: `close`, and forget the request."""
+
+
+class SessionChannel(ServerChannel, Protocol):
+    """A channel, and what there is to know of the session that has it."""
+
+    def perform(self, action: Callable[[], None]) -> None:
+        """Do what was put off, as if a message had come for it: faults are the session's, a bad request is refused."""
+
+    @property
+    def peer(self) -> str:
+        """Where the client is, or was last, for other clients of the same principal."""
+
+    def when_closed(self, tell: Callable[[bool], None]) -> None:
+        """Call once: the client has closed the channel as well, so it heard all (True), or its session is lost before that (False).
+
+        A session that is left, or was not to keep anything, counts as the first: nobody is to be told.
+        """
+
+    def unseen(self) -> int:
+        """Bytes of output of which it is not known that they reached the client."""
+
+    def drop_unsent(self) -> None:
+        """Forget the output that is queued."""
+
+    @property
+    def connected(self) -> bool:
+        """Its session has a connection."""
+
+    @property
+    def away(self) -> float:
+        """Seconds since its session has none."""
+
+    def holds(self, request: Request) -> bool:
+        """The request belongs to the same session."""
+
+    def count(self, kind: type) -> int:
+        """How many requests of that class the session has."""
+
+
+class Inert:
+    """A request that takes nothing from its client, which may as well be gone: whatever comes for it changes nothing."""
+
+    idle = False
+
+    def __init__(self, channel: ServerChannel) -> None:
+        self._channel = channel
+
+    def data(self, data: bytes) -> None:
+        """Nobody reads it."""
+        self._channel.consumed(len(data))
+
+    def input_end(self) -> None:
+        """Nothing to end."""
+
+    def message(self, message: Message) -> None:
+        """Signals and sizes are for who started it, or have a request of their own."""
+
+    def writable(self) -> None:
+        """Nothing waits."""
+
+    def keep(self) -> bool:
+        """Nobody listens any more."""
+        return False
+
+    def kill(self, grace: float) -> None:
+        """What it is about is not its own."""
 
 
 def other_term(message: Open, env: dict[bytes, bytes]) -> str | None:
@@ -61,6 +133,16 @@ def other_term(message: Open, env: dict[bytes, bytes]) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """An error's text as `rejected` carries it: without the number that Python puts before an OSError's."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    """An error's text as `rejected` carries it: in our words, where there are some."""
+    text = error.detail if isinstance(error, SystemFaultError) else str(error)
     return text.encode("utf-8", "replace").decode()[:1000]
+
+
+def errno_of(error: Exception) -> str | None:
+    """The name of what the system said, as `rejected` carries it."""
+    return errno_name(error) if isinstance(error, SystemFaultError) else None
+
+
+def errno_name(error: OSError) -> str | None:
+    """The same of any error of the system's."""
+    return errno.errorcode.get(error.errno) if error.errno is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from functools import partial
+from typing import Any
 
 from remote_shell.errors import CommandError, RemoteProtocolError
 from remote_shell.process.base import Exit as ProcessExit
@@ -12,65 +14,80 @@ from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.pty import PtyProcess, Size
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.requests.base import Request, ServerChannel, other_term, reason
+from remote_shell.server.requests.base import (
+    Inert,
+    Request,
+    ServerChannel,
+    SessionChannel,
+    errno_of,
+    other_term,
+    reason,
+)
+from remote_shell.server.requests.deferred import Deferred
+from remote_shell.server.requests.detach import start_detached
+from remote_shell.server.subsystems import argv_of
 from remote_shell.wire.frames import STDERR, STDOUT
 from remote_shell.wire.messages import Eof, Exit, Message, Open, Opened, Resize, Signal, from_system, to_system
 
 
-def start_exec(context: Context, channel: ServerChannel, message: Open) -> Request | None:
+def start_exec(context: Context, channel: SessionChannel, message: Open) -> Request | None:
     """Start the command, or say why not."""
-    both = message.argv is not None and message.line is not None
-    neither = message.argv is None and message.line is None and message.terminal is None
-    if both or neither or message.argv == []:
-        channel.reject("bad_request", "exec takes argv or line, and not both; only on a terminal neither")
+    if message.detach:
+        return start_detached(context, channel, message)
+    if message.once and context.jobs.find(channel.principal, message.id) is not None:
+        channel.reject("id_conflict", "a job has this id")
+        return None
+    asked = (message.argv is not None) + (message.line is not None) + (message.subsystem is not None)
+    if asked > 1 or (not asked and message.terminal is None) or message.argv == []:
+        channel.reject("bad_request", "exec takes argv, line or subsystem, one of them; only on a terminal none")
         return None
     verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
+    if verdict == "asking":
+        return Deferred(
+            context,
+            channel,
+            claim,
+            go=lambda: _start(context, channel, message, claim.verdict, claim),
+            drop=lambda: context.claims.release(claim),
+        )
+    if verdict == "wait":
+        return Deferred(context, channel, claim, go=lambda: start_exec(context, channel, message), drop=lambda: None)
+    return _start(context, channel, message, verdict, claim)
+
+
+def _start(context: Context, channel: SessionChannel, message: Open, verdict: str, claim: Claim) -> Request | None:
     if verdict == "again":
         return TellAgain(channel, claim)
     if verdict != "new":
-        text = {
-            "id_conflict": "another command ran under this id",
-            "id_burnt": "this id was asked about before it came",
-        }
-        channel.reject(verdict, text[verdict])
+        channel.reject(verdict, claim.why or _REFUSALS.get(verdict, verdict))
         return None
     try:
         return Exec(context, channel, message, claim)
     except (CommandError, RemoteProtocolError) as error:
-        context.claims.release(channel.principal, message.id)
-        channel.reject(error.code, reason(error))
+        context.claims.release(claim)
+        channel.reject(error.code, reason(error), errno_of(error))
         return None
 
 
-class TellAgain:
+_REFUSALS = {
+    "id_conflict": "another command ran under this id",
+    "id_burnt": "this id was asked about before it came",
+    "id_running": "the command of this id still runs, since an earlier life of the server, or under another server",
+    "id_unknown": "the server ended while the command of this id was under way: it may have run, in part or to its end",
+}
+
+
+class TellAgain(Inert):
     """The id ran before: only its end is told, its output was not kept."""
 
     def __init__(self, channel: ServerChannel, claim: Claim) -> None:
-        self._channel = channel
+        super().__init__(channel)
         channel.send(Opened(again=True))
         claim.when_ended(self._ended)
 
     def _ended(self, how: Exit) -> None:
         self._channel.send(how)
         self._channel.finish()
-
-    idle = False
-
-    def data(self, data: bytes) -> None:
-        """Nobody reads it."""
-        self._channel.consumed(len(data))
-
-    def input_end(self) -> None:
-        """Nothing to end."""
-
-    def message(self, message: Message) -> None:
-        """Signals are for who started it."""
-
-    def writable(self) -> None:
-        """Nothing waits."""
-
-    def kill(self, grace: float) -> None:
-        """It belongs to who started it: only that ends it, and with it this channel."""
 
 
 class Exec:
@@ -82,6 +99,7 @@ class Exec:
         """Raises CommandError or RemoteProtocolError: nothing was started."""
         self._channel = channel
         self._claim = claim
+        self._claims = context.claims
         self._loop = context.loop
         self._grace = context.limits.kill_grace
         self._timed_out = False
@@ -89,21 +107,26 @@ class Exec:
         self._terminal: PtyProcess | None = None
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
+        self._unsaid_timer: asyncio.TimerHandle | None = None
+        self._end_hold = context.limits.end_hold
         self._exited = False
+        self._told = False  # and that was said
         self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
-        self._finished = False
         self._full = False  # the channel's queue
         cwd, env = context.directory(message), context.environment(message)
+        # Both before the start: on a busy machine the command may have ended by the time that we go on.
+        self._started_at, at = context.loop.time(), time.time_ns()
         self._process = self._start(context, message, cwd, env)
-        self._started_at = context.loop.time()
+        more = {} if message.terminal is None else {"term": other_term(message, env)}
         channel.send(
             Opened.of(
                 pid=self._process.pid,
                 cwd=to_system(os.path.normpath(cwd)),
-                started_at_ms=time.time_ns() // 1_000_000,
-                term=other_term(message, env),
+                started_at_ms=at // 1_000_000,
+                **more,
             )
         )
+        self._claims.started(claim, self._process.pid)
         if message.timeout_ms is not None:
             self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
 
@@ -112,6 +135,8 @@ class Exec:
             argv = [from_system(word) for word in message.argv]
         elif message.line is not None:
             argv = [context.shell, b"-c", from_system(message.line)]
+        elif message.subsystem is not None:
+            argv = argv_of(message.subsystem, context.config.subsystems)
         else:
             argv = [context.shell, b"-l"]
         token = context.next_token() if message.env is None else None
@@ -168,12 +193,16 @@ class Exec:
         self._full = False
         self._process.resume_output()
 
+    def keep(self) -> bool:
+        """It ends with its session."""
+        return False
+
     def kill(self, grace: float) -> None:
         """Nobody wants it any more."""
         self._unwanted = True
         self._process.kill(grace)
         self._process.resume_output()  # an end is told after the output, and who should read it may be gone
-        if self._exited:
+        if self._told:
             self._end()  # those that held its pipes are ended, but nobody waits for them
 
     # --- from the process
@@ -189,11 +218,13 @@ class Exec:
     def on_output_end(self, stream: int) -> None:
         """Nobody holds the pipe any more."""
         self._streams.discard(stream)
-        if self._exited and not self._streams:
+        if self._told and not self._streams:
             self._end()  # `close` ends the streams too
             return
-        if not self._unsaid:
-            self._loop.call_soon(self._say_ends)  # most often the exit is seen in this turn, and `close` says it all
+        if not self._unsaid and (
+            self._full or not self._process.ending
+        ):  # `close` mostly says it all within microseconds
+            self._unsaid_timer = self._loop.call_later(self._end_hold, self._say_ends)
         self._unsaid.append(stream)
 
     def on_exit(self, exit: ProcessExit) -> None:
@@ -201,18 +232,21 @@ class Exec:
         self._exited = True
         if self._timer is not None:
             self._timer.cancel()
-        how = Exit.of(
-            status=exit.status,
-            signal=exit.signal,
-            timed_out=self._timed_out,
-            duration_us=int((self._loop.time() - self._started_at) * 1_000_000),
-        )
-        self._channel.send(how)
+        end: dict[str, Any] = {"status": exit.status} if exit.signal is None else {"signal": exit.signal}
+        if self._timed_out:
+            end["timed_out"] = True
+        how = Exit.of(**end, duration_us=int((self._loop.time() - self._started_at) * 1_000_000))
+        self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
+
+    def _tell(self, how: Exit) -> None:
+        """Its end is known for good."""
+        self._told = True
         if not self._streams or self._unwanted or self._terminal is not None:
-            self._end()  # a terminal is hung up when its session's leader is gone
-        elif self._timed_out:  # its tree is being killed; who got away must not keep the channel open
+            self._end(how)  # a terminal is hung up when its session's leader is gone
+            return
+        self._channel.send(how)
+        if self._timed_out:  # its tree is being killed; who got away must not keep the channel open
             self._timer = self._loop.call_later(self._grace, self._end)
-        self._claim.end(how, self._loop.time())  # last: somebody waits for the rest
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its stdin."""
@@ -220,16 +254,15 @@ class Exec:
 
     def _say_ends(self) -> None:
         unsaid, self._unsaid = self._unsaid, []
-        if not self._finished:
-            for stream in unsaid:
-                self._channel.send(Eof(stream=stream))
+        for stream in unsaid:
+            self._channel.send(Eof(stream=stream))
 
-    def _end(self) -> None:
-        self._finished = True
-        if self._timer is not None:
-            self._timer.cancel()
+    def _end(self, last: Exit | None = None) -> None:
+        for timer in (self._timer, self._unsaid_timer):
+            if timer is not None:
+                timer.cancel()
         self._process.close()
-        self._channel.finish()
+        self._channel.finish(last)
 
     def _time_out(self) -> None:
         self._timed_out = True

@@ -1,20 +1,36 @@
-"""request=shell: a live shell, which keeps directory, variables and functions between commands."""
+"""request=shell: a live shell, which keeps directory, variables and functions between commands.
+
+On a terminal it is zsh where that is the account's shell. On pipes it is always bash: a program that sends lines relies on one language.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
-from remote_shell.errors import CommandError, RemoteProtocolError, ShellEndedError
+from remote_shell.errors import (
+    CommandError,
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    RemoteProtocolError,
+    ShellEndedError,
+)
 from remote_shell.process.base import Exit as ProcessExit
+from remote_shell.process.bash_text import BASH
 from remote_shell.process.pty import Mode, Size
 from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done as ShellDone
+from remote_shell.process.shell_terminal import BASH_PATH
+from remote_shell.process.shell_words import ShellWords
+from remote_shell.process.zsh_text import ZSH, is_zsh
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.requests.base import Request, ServerChannel, other_term, reason
+from remote_shell.server.requests.base import Request, ServerChannel, SessionChannel, errno_of, other_term, reason
+from remote_shell.server.terminals import Held
 from remote_shell.wire.frames import STDERR, STDOUT
 from remote_shell.wire.messages import (
     Command,
@@ -43,20 +59,26 @@ _STATES: dict[str, Literal["alive", "ended", "replaced"]] = {
 }
 
 
-def start_shell(context: Context, channel: ServerChannel, message: Open) -> Request | None:
+def start_shell(context: Context, channel: SessionChannel, message: Open) -> Request | None:
     """Start a live shell, or say why not."""
     if message.argv is not None or message.line is not None:
         channel.reject("bad_request", "a shell takes commands, not argv or line")
+        return None
+    if message.once:
+        channel.reject("bad_request", "a shell's id is not kept on disk: once is for commands")
         return None
     verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
     if verdict != "new":
         channel.reject("id_burnt" if verdict == "id_burnt" else "id_conflict", "a shell's id is used once")
         return None
     try:
-        return Shell(context, channel, message, claim)
+        if message.terminal is None:
+            return Shell(context, channel, message, claim)
+        held = Held(context.terminals, channel, message)
+        return held.run(Shell(context, held, message, claim))
     except (CommandError, RemoteProtocolError) as error:
-        context.claims.release(channel.principal, message.id)
-        channel.reject(error.code, reason(error))
+        context.claims.release(claim)
+        channel.reject(error.code, reason(error), errno_of(error))
         return None
 
 
@@ -75,6 +97,7 @@ class Shell:
         self._full = False  # the channel's queue
         self._number = 0  # of the last `command` that arrived
         self._done = 0  # of the last one that ended
+        self._replaced = 0  # of the one that `exec` made another program, whose stdin and signals it still has
         self._input = 0  # whose input the data is
         self._early: dict[int, str] = {}  # signals that overtook their command; at most a handful
         self._mode = 0  # number of the terminal's mode
@@ -85,7 +108,8 @@ class Shell:
         cwd, env = context.directory(message), context.environment(message)
         self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
-        self._shell = LiveShell.start(
+        begin = partial(
+            LiveShell.start,
             cwd=cwd,
             env=env,
             command_id=context.next_token() if message.env is None else None,
@@ -95,17 +119,23 @@ class Shell:
             size=None if terminal is None else Size(terminal.rows, terminal.columns),
             startup_files=context.config.startup_files and terminal is not None,
         )
+        zsh = context.shell if self._on_terminal and is_zsh(context.shell) else None
+        self._shell, words, note = _zsh_or_bash(begin, zsh)
         channel.send(
             Opened(
                 pid=self._shell.pid,
                 cwd=to_system(os.path.normpath(cwd)),
                 started_at_ms=time.time_ns() // 1_000_000,
                 term=other_term(message, env),
+                shell=words.name,
             )
         )
         early, self._early_modes = self._early_modes, None
         for mode in early or ():
             self.on_mode(mode)
+        if note:
+            log.warning("%s: the shell %s", channel.principal, note)
+            self.on_output(STDOUT, f"remote-shell: this shell {note}\r\n".encode())
 
     # --- from the session
 
@@ -118,7 +148,7 @@ class Shell:
         """Input of the command whose `command` message came last, unless it ended already; keys for what has the terminal."""
         if self._on_terminal and not self._exited:
             self._shell.write_stdin(data)
-        elif self._input > self._done and not self._exited:
+        elif not self._is_over(self._input) and not self._exited:
             self._shell.write_stdin(data, self._input)
         else:
             self._channel.consumed(len(data))
@@ -133,7 +163,7 @@ class Shell:
         if isinstance(message, Command):
             self._run(message)
         elif isinstance(message, InputEnd):
-            if message.number == self._input and message.number > self._done:
+            if message.number == self._input and not self._is_over(message.number):
                 self._shell.close_stdin(message.number)
                 self._input = 0
         elif isinstance(message, Line):
@@ -144,13 +174,17 @@ class Shell:
             number = self._number if message.command is None else message.command
             if number > self._number and len(self._early) < 16:
                 self._early[number] = message.signal
-            elif number > self._done:
+            elif not self._is_over(number):
                 self._signal(number, message.signal)
 
     def writable(self) -> None:
         """Read on."""
         self._full = False
         self._shell.resume_output()
+
+    def keep(self) -> bool:
+        """Without a terminal it ends with its session."""
+        return False
 
     def kill(self, grace: float) -> None:
         """Nobody wants it any more."""
@@ -190,6 +224,9 @@ class Shell:
         if early is not None:
             self._signal(command.number, early)
 
+    def _is_over(self, number: int) -> bool:
+        return number <= self._done and not 0 < number == self._replaced
+
     def _line(self, line: Line) -> None:
         """Write it, if the terminal's mode is what it was edited under and somebody may read it; else give it back."""
         text = from_system(line.text)
@@ -228,21 +265,22 @@ class Shell:
 
     def on_done(self, done: ShellDone) -> None:
         """A command ended."""
+        if done.shell == "replaced" and done.status is None and not self._replaced:
+            self._replaced = done.number  # any that waited are told later
         self._done = max(self._done, done.number)
         self._waiting.pop(done.number, None)
-        self._channel.send(
-            Done.of(
-                number=done.number,
-                status=done.status,
-                signal=done.signal,
-                cwd=to_system(done.cwd),
-                duration_us=int(done.duration * 1_000_000),
-                statuses=list(done.statuses) or None,
-                timed_out=done.timed_out,
-                shell=done.shell,
-            )
-        )
-        self._channel.flush()  # somebody waits for it
+        end: dict[str, Any] = {"number": done.number, "cwd": to_system(done.cwd)}  # and what is not as most have it
+        if done.status is not None:
+            end["status"] = done.status
+        if done.signal is not None:
+            end["signal"] = done.signal
+        if done.statuses:
+            end["statuses"] = list(done.statuses)
+        if done.timed_out:
+            end["timed_out"] = True
+        if done.shell != "alive":
+            end["shell"] = done.shell
+        self._channel.send_now(Done.of(**end, duration_us=int(done.duration * 1_000_000)))
 
     def on_mode(self, mode: Mode) -> None:
         """The terminal's mode changed."""
@@ -274,3 +312,14 @@ class Shell:
     def _end(self) -> None:
         self._shell.close()
         self._channel.finish()
+
+
+def _zsh_or_bash(begin: Callable[..., LiveShell], zsh: bytes | None) -> tuple[LiveShell, ShellWords, str]:
+    """Start zsh, if there is a path of one, or else bash, with a note why."""
+    note = ""
+    if zsh is not None:
+        try:
+            return begin(shell_path=zsh, words=ZSH), ZSH, note
+        except (CommandNotFoundError, CommandNotExecutableError) as error:
+            note = f"is bash, not zsh: {reason(error)}"
+    return begin(shell_path=BASH_PATH, words=BASH), BASH, note

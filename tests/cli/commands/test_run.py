@@ -23,6 +23,7 @@ import pytest
 from remote_shell import testing
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.proxy import Proxy
+from tests.server.lives import life
 
 pytestmark = pytest.mark.screen
 
@@ -49,7 +50,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end between the open and the read
         return False
 
 
@@ -195,7 +196,7 @@ def test_what_can_not_start_is_told_in_one_line(
 def test_a_timeout_is_124_and_ends_the_whole_tree(target: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     line = f"sleep 1000 & setsid sleep 1000 & echo $! > {pids}; sleep 1000"
-    done = call("run", "--timeout", "0.3", target, "sh", "-c", line, home=tmp_path)
+    done = call("run", "--timeout", "1", target, "sh", "-c", line, home=tmp_path)
     assert (done.returncode, done.stderr) == (124, b"")
     wait_until(lambda: not is_alive(int(pids.read_text())), "the child in a session of its own ended")
 
@@ -282,11 +283,14 @@ def test_without_a_handler_there_the_command_ends_by_it(number: int, status: int
 
 def test_a_second_ctrl_c_ends_the_tree(target: str, tmp_path: Path) -> None:
     line = "trap '' INT TERM; setsid sh -c 'trap \"\" INT TERM; echo $$; while :; do sleep 1; done' & wait"
-    with started(tmp_path, target, "sh", "-c", f"trap 'echo got' INT; {line}; {line}") as process:
+    with (
+        Proxy(target) as proxy,
+        started(tmp_path, proxy.target, "sh", "-c", f"trap 'echo got' INT; {line}; {line}") as process,
+    ):
         assert process.stdout is not None
         escaped = int(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        time.sleep(0.1)  # what ignores a signal gives no sign of it
+        wait_until(lambda: b'"SIGINT"' in proxy.said, "the first is passed on")  # what ignores it gives no sign of it
         assert process.poll() is None and is_alive(escaped)
         process.send_signal(signal.SIGINT)
         assert process.wait(WITHIN) == 137
@@ -295,11 +299,10 @@ def test_a_second_ctrl_c_ends_the_tree(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("json_too", [False, True])
 def test_a_second_ctrl_c_does_not_claim_what_the_server_never_said(json_too: bool, tmp_path: Path) -> None:
-    with testing.server(("unix:",)) as running:
+    with testing.server(("unix:",)) as running, Proxy(running) as proxy:
         options = ("--json",) if json_too else ()
-        line = f"echo > {tmp_path}/up; exec sleep 47"
-        with started(tmp_path, *options, running, "sh", "-c", line) as process:
-            wait_until((tmp_path / "up").exists, "it runs")
+        with started(tmp_path, *options, proxy.target, "sleep", "47") as process:
+            wait_until(lambda: proxy.told(b'"opened"'), "it is known to run")
             running.process.send_signal(signal.SIGSTOP)
             try:
                 for number in (signal.SIGINT, signal.SIGTERM):  # two of a kind could become one
@@ -308,13 +311,41 @@ def test_a_second_ctrl_c_does_not_claim_what_the_server_never_said(json_too: boo
             finally:
                 running.process.send_signal(signal.SIGCONT)
             assert process.returncode == 130
-            # where the signal meets a step of ours in the middle, the connection is given up too
+            # where the signal meets a step of ours in the middle, the connection is given up too; and it may come between our
+            # reading that the command runs and our taking it in
             assert re.search(
-                r"left without (an answer from|contact with) .*: the command there ends when", err.decode()
+                r"left without (an answer from|contact with) .*: the command there ends when"
+                r"|whether it was started is not known",
+                err.decode(),
             )
             if json_too:
                 report = json.loads(out)
                 assert report["signal"] is None and report["error"]["code"] == "interrupted"
+
+
+# Its main thread waits in poll(2), and another one takes the signal: as if it had come right before the call.
+TAKEN_ELSEWHERE = """
+import signal, sys, threading, time
+from remote_shell.cli.main import main
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_signal_right_before_a_wait_is_not_slept_on(form: list[str], tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", TAKEN_ELSEWHERE, "run", *form]
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with testing.server(("unix:",)) as running, Proxy(running) as proxy:
+        with subprocess.Popen([*argv, proxy.target, "sleep", "100"], env=environment(tmp_path), **streams) as process:
+            wait_until(lambda: proxy.told(b'"opened"'), "it is known to run")
+            try:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=WITHIN)
+                assert process.returncode == 130
+            finally:
+                process.kill()
 
 
 def test_ctrl_c_before_the_command_starts_is_130(tmp_path: Path) -> None:
@@ -322,6 +353,9 @@ def test_ctrl_c_before_the_command_starts_is_130(tmp_path: Path) -> None:
         with started(tmp_path, f"tls:127.0.0.1:{silent.getsockname()[1]}", "true") as process:
             connection, _ = silent.accept()
             with connection:
+                connection.recv(
+                    1
+                )  # its first word: what Python makes of a Ctrl-C in the middle of an import is not ours
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate(timeout=WITHIN)
     assert process.returncode == 130 and err == b""
@@ -348,11 +382,11 @@ def _ignore_hup() -> None:
 
 def test_a_reader_that_leaves_ends_everything_within_a_second(target: str, tmp_path: Path) -> None:
     mark = f"yes-{os.getpid()}"
-    begin = time.monotonic()
     with started(tmp_path, target, "sh", "-c", f"trap '' PIPE; exec yes {mark}") as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == f"{mark}\n".encode()
         process.stdout.close()
+        begin = time.monotonic()
         assert process.wait(WITHIN) == -signal.SIGPIPE
         assert process.stderr.read() == b""
     assert time.monotonic() - begin < 3, "one second on a machine that has nothing else to do"
@@ -421,7 +455,7 @@ def test_json_tells_a_signal_a_timeout_and_a_status_apart(target: str, tmp_path:
     assert killed.returncode == 137
     assert (read_report(killed)["exit_status"], read_report(killed)["signal"]) == (None, "SIGKILL")
     assert read_report(killed)["line"] == "kill -9 $$" and read_report(killed)["argv"] is None
-    late = call("run", "--json", "--timeout", "0.2", target, "sh", "-c", "echo so far; exec sleep 100", home=tmp_path)
+    late = call("run", "--json", "--timeout", "1", target, "sh", "-c", "echo so far; exec sleep 100", home=tmp_path)
     assert late.returncode == 124
     assert read_report(late)["timed_out"] and read_report(late)["stdout"] == "so far\n"
     plain = call("run", "--json", target, "sh", "-c", "exit 124", home=tmp_path)
@@ -502,12 +536,116 @@ def test_a_server_that_is_gone_for_good_is_125_and_says_what_is_known(form: list
         assert report["connection_lost"] and report["error"]["code"] == "connection_lost" and report["job"]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_server_that_died_and_is_back_says_what_became_of_an_id(form: list[str], tmp_path: Path) -> None:
+    """125 and never a status; then the line that the message names brings the status."""
+    argv = ["sh", "-c", f"echo x >> {tmp_path}/ran; exit 9"]
+    with life(tmp_path, dies="written") as first, Proxy(str(first)) as proxy:
+        with started(tmp_path, *form, "--id", "mine", proxy.target, *argv) as process:
+            first.process.wait(WITHIN)
+            proxy.go_away()
+            with life(tmp_path) as second:
+                proxy._upstream = second.partition(":")[2]
+                proxy.go_away(False)
+                out, err = process.communicate(timeout=WITHIN)
+                assert process.returncode == 125
+                text = one_line(err)
+                assert "ran to its end on the server (exit status 9), but its output is lost" in text
+                assert "the same command again, with --id mine" in text
+                if form:
+                    report = json.loads(out)
+                    assert report["connection_lost"] and report["exit_status"] is None and report["job"] == "mine"
+                    assert report["error"] | {"message": ""} == {
+                        "code": "connection_lost",
+                        "message": "",
+                        "command_state": "finished",
+                        "exit_status": 9,
+                        "signal": None,
+                        "timed_out": False,
+                    }
+                again = call("run", *form, "--id", "mine", str(second), *argv, home=tmp_path)
+                assert again.returncode == 9
+                if form:
+                    report = read_report(again)
+                    assert report["again"] and report["exit_status"] == 9 and not report["connection_lost"]
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_timeout_by_our_own_clock_does_not_claim_an_end(form: list[str], tmp_path: Path) -> None:
+    with testing.server(("unix:",)) as running, Proxy(running) as proxy:
+        with started(tmp_path, *form, "--timeout", "3", proxy.target, "sleep", "47") as process:
+            wait_until(lambda: proxy.told(b'"opened"'), "it is known to run")
+            running.process.send_signal(signal.SIGSTOP)
+            try:
+                out, err = process.communicate(timeout=WITHIN)
+            finally:
+                running.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 124 and "can't be asked" in one_line(err)
+    if form:
+        report = json.loads(out)
+        assert report["timed_out"] and report["exit_status"] is None and report["signal"] is None
+        assert report["error"]["code"] == "no_answer"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_time_that_is_over_without_a_connection_is_a_lost_connection(form: list[str], tmp_path: Path) -> None:
+    """The command ended in time; 124 would say that it did not."""
+    line = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo > {tmp_path}/ran"
+    with testing.server(("unix:",)) as running, Proxy(running) as proxy:
+        with started(tmp_path, *form, "--timeout", "3", proxy.target, "sh", "-c", line) as process:
+            # who does not know that it runs waits for a connection first, which is not the command's time
+            wait_until(lambda: proxy.told(b'"opened"'), "it is known to run")
+            proxy.go_away()
+            (tmp_path / "go").touch()
+            wait_until((tmp_path / "ran").exists, "it ended")
+            out, err = process.communicate(timeout=WITHIN)
+    assert process.returncode == 125 and "whether the command ran is not known" in one_line(err)
+    if form:
+        report = json.loads(out)
+        assert report["connection_lost"] and not report["timed_out"] and report["exit_status"] is None
+        assert report["error"]["command_state"] == "unknown" and report["job"] in report["error"]["message"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_a_command_left_holds_its_output_no_longer_than_its_time(
+    form: list[str], target: str, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    line = f"touch {begun}; sleep 48 & echo $!"
+    done = call("run", *form, "--timeout", "0.5", target, "sh", "-c", line, home=tmp_path)
+    took = time.time() - begun.stat().st_mtime
+    assert took < 3.5, "the server's clock stopped with the command: nothing to wait for"
+    assert done.returncode == 124 and "processes that the command left held its output" in one_line(done.stderr)
+    text = done.stdout.decode()
+    if form:
+        report = json.loads(text)
+        text = report["stdout"]
+        assert (report["exit_status"], report["timed_out"], report["error"]["code"]) == (0, True, "output_held")
+    wait_until(lambda: not is_alive(int(text)), "it was ended")
+
+
+def test_an_id_that_the_server_cannot_keep_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "ids.sqlite").write_bytes(b"no database" * 1000)
+    with life(tmp_path) as server:
+        done = call("run", "--id", "mine", str(server), "touch", str(tmp_path / "ran"), home=tmp_path)
+        assert done.returncode == 125 and "nothing was run" in (text := one_line(done.stderr)) and "damaged" in text
+        report = read_report(call("run", "--json", "--id", "mine", str(server), "true", home=tmp_path))
+        assert report["error"]["code"] == "id_not_kept" and report["job"] == "mine" and not report["connection_lost"]
+        assert call("run", str(server), "true", home=tmp_path).returncode == 0
+    assert not (tmp_path / "ran").exists()
+
+
 def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _sleeps(pid: int) -> bool:
-    return any(Path(f"/proc/{child}/comm").read_text() == "sleep\n" for child in _children(pid))
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+        return any(Path(f"/proc/{child}/comm").read_text() == "sleep\n" for child in _children(pid))
+    return False
 
 
 # --- start

@@ -12,6 +12,8 @@ import pytest
 
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 
+pytestmark = pytest.mark.screen  # the quick suite has two minutes for all
+
 SCRIPTS = {
     "state": "cd /usr; x=1\nf() { echo f$x; }\npwd\nf\n",
     "constructs": "for i in 1 2\ndo\n  echo $i\ndone\nif true; then\n echo yes\nfi\n",

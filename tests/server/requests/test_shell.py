@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from remote_shell.wire.messages import Command as CommandMessage
-from remote_shell.wire.messages import Done, Eof, InputEnd, Signal
+from remote_shell.wire.messages import Done, Eof, InputEnd, Signal, Terminal
 
 from ..conftest import Place
 from ..raw_client import Command, RawClient, living, until
@@ -140,6 +140,26 @@ def test_a_command_after_the_shell_was_replaced(local: Place) -> None:
         assert shell.wait(shell.send("echo never")).shell == "replaced"
         client.close_channel(shell.ident)
         client.finish(shell.ident)
+
+
+def test_what_replaced_the_shell_has_its_input_and_its_signals(local: Place) -> None:
+    """To its end: Ctrl-C too."""
+    with local.connect() as client:
+        shell = LiveShell(client)
+        number = shell.send("exec sh -c 'cat; exec sleep 1000'", stdin=True)
+        shell.wait(number)
+        client.session.send_data(shell.ident, 0, b"late")
+        client.session.send_message(shell.ident, InputEnd(number=number))
+        client.wait(lambda: shell.command.text() == b"late", "its input")
+        shell.signal("SIGINT", number)
+        assert client.finish(shell.ident).exit is not None
+        assert shell.command.exit is not None and shell.command.exit.signal == "SIGINT"
+        terminal = LiveShell(client, terminal=Terminal(term="xterm", rows=24, columns=80))
+        number = terminal.send("exec sleep 1000")
+        terminal.wait(number)
+        terminal.signal("SIGINT", number)
+        exit = client.finish(terminal.ident).exit
+        assert exit is not None and exit.signal == "SIGINT"
 
 
 def test_numbers_rise_by_one(local: Place) -> None:

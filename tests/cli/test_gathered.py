@@ -1,0 +1,65 @@
+"""What many hosts wrote, under their names; on a terminal no host rules over the screen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from remote_shell.cli.gathered import Labelled, Printer, PrintingError, Section, show, visible
+from remote_shell.cli.spool import Spool, Store
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"plain \xc3\xa9\t\n", b"plain \xc3\xa9\t\n"),
+        (b"\x1b[1;31mred\x1b[m\r\n", b"\x1b[1;31mred\x1b[m\r\n"),
+        (b"\x1b[38:5:1mx", b"\x1b[38:5:1mx"),
+        (b"\x1b[2J\x1b]0;t\x07", b"\\x1b[2J\\x1b]0;t\\x07"),
+        (b"a\rb\x00\x7f", b"a\\x0db\\x00\\x7f"),
+        (b"\xc2\x9b2J \xc2\xa0", b"\\x9b2J \xc2\xa0"),  # CSI as one character; a no-break space stays
+        (b"\x1b[\x1b[2m", b"\\x1b[\x1b[2m"),
+    ],
+)
+def test_control_characters_are_shown_and_colours_stay(data: bytes, text: bytes) -> None:
+    assert visible(data) == text
+
+
+def test_a_section_says_who_and_how(capfd: pytest.CaptureFixture[str]) -> None:
+    store, out, err = Store(), Spool(), Spool()
+    out.put(b"no end of line")
+    section = Section("exit status 3", store.keep(out)._replace(dropped=7), store.keep(err))
+    section.names += ["n1", "n2", "unix:/a\x1bb"]
+    show([section], store)
+    for kept in (store, out, err):
+        kept.close()
+    shown = capfd.readouterr()
+    assert shown.err == ""
+    assert shown.out == (
+        "---------------\n'n[1-2],unix:/a\\x1bb' (3): exit status 3\n---------------\nno end of line\n"
+        "… and 7 bytes more, which were not kept; -l shows all as it comes\n"
+    )
+
+
+async def test_lines_of_two_hosts_do_not_mix() -> None:
+    reading, writing = os.pipe()
+    printer = Printer(writing)
+    try:
+        first, second = Labelled("a", printer), Labelled("b", printer)
+        await first.put(b"one\ntw")
+        await second.put(b"x\n\n")
+        await first.put(b"o\n")
+        await second.put(b"rest")
+        await first.end()
+        await second.end()
+        assert os.read(reading, 1000) == b"a: one\nb: x\nb: \na: two\nb: rest\n"
+        os.close(reading)
+        reading = -1
+        with pytest.raises(PrintingError):
+            await first.put(b"gone\n")
+    finally:
+        printer.close()
+        os.close(writing)
+        if reading >= 0:
+            os.close(reading)
