@@ -79,6 +79,15 @@ class Limits:
     job_watchers_max: int = 256  # connections to one keeper
     job_sweep_time: float = 60.0  # old jobs are looked for so often at most, when new ones come
 
+    # --- audit and recordings
+    audit_line_max: int = 256 * KIB  # above it a line keeps the beginnings of its texts, and a hash of the whole
+    audit_refusals_max: int = 100  # refused logins that have a line each, in
+    audit_refusals_window: float = 60.0  # so long; those above are counted
+    audit_keys_time: float = 2.0  # authorized_keys is looked at so often
+    audit_job_tries: int = 60  # a job's keeper tries so often to write of the job's end, `job_retry_time` apart
+    recording_max: int = 64 * MIB  # one recording's size; what would follow is dropped, which its last line says
+    recording_line_max: int = 1 * MIB  # of a recording that is played
+
     # --- tunnels
     tunnel_connect_time: float = 10.0  # the server's connection to where a tunnel leads is there within
     tunnel_queue_max: int = 64 * KIB  # bytes of a tunnel that the server holds for its other end

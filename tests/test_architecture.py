@@ -29,12 +29,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terminal": LOWEST,
     "config": LOWEST,
     "identity": LOWEST | {"config"},
-    "jobs": LOWEST | {"process"},
+    "audit": LOWEST,
+    "jobs": LOWEST | {"process", "audit"},
     "aio": LOWEST | {"wire", "link"},
     "blocking": LOWEST | {"wire", "link"},
     "server": LOWEST
     | {"aio", "link", "process", "jobs", "files", "wire", "identity", "config"}
-    | {"terminal", "transfer"},
+    | {"terminal", "transfer", "audit"},
     "client": LOWEST | {"aio", "blocking", "link", "files", "transfer", "wire", "identity", "config"},
     "testing": LOWEST | {"server", "client", "config", "identity", "jobs"},
     "demo.programs": set(),
@@ -45,7 +46,10 @@ IMPORT_THOSE_ABOVE = {"cli", "__main__"}
 
 # part -> packages from elsewhere that it may import; a part that is not named may import any that pyproject.toml names
 FROM_ELSEWHERE: dict[str, set[str]] = {
-    **{part: set() for part in ("errors", "limits", "link", "process", "files", "jobs", "terminal", "demo.programs")},
+    **{
+        part: set()
+        for part in ("errors", "limits", "link", "process", "files", "audit", "jobs", "terminal", "demo.programs")
+    },
     "wire": {"pydantic", "pydantic_core"},  # one project; the errors are in the second
     "aio": set(),
     "blocking": set(),

@@ -23,7 +23,38 @@ from remote_shell.limits import DEFAULT_LIMITS, Limits
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SUBSYSTEM = re.compile(r"[A-Za-z0-9._:/+@-]{1,64}", re.ASCII)  # a word of the protocol
+_PATHS = ("authorized_keys", "secret_file", "file", "folder")  # options that may be relative
 _FIGURES = {field.name: field.type for field in dataclasses.fields(Limits)}
+
+
+class AuditConfig(BaseModel):
+    """`[audit]`: who did what, a line each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    file: str | None = None  # absolute; None: no lines are written
+    argv: bool = True  # words and lines of commands are in them, and so is a password that somebody gives as a word
+    required: bool = False  # what has no line, because the file can't be written, does not begin
+
+    @field_validator("file", mode="after")
+    @classmethod
+    def _make_absolute(cls, value: str | None) -> str | None:
+        return _absolute(value)
+
+
+class RecordingConfig(BaseModel):
+    """`[recording]`: what terminals showed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    folder: str | None = None  # absolute; None: nothing is recorded
+    notice: bool = True  # the terminal says so in its first line
+    required: bool = False  # a terminal that can't be recorded is refused
+
+    @field_validator("folder", mode="after")
+    @classmethod
+    def _make_absolute(cls, value: str | None) -> str | None:
+        return _absolute(value)
 
 
 class ServerConfig(BaseModel):
@@ -47,6 +78,8 @@ class ServerConfig(BaseModel):
     )
     gateway_ports: bool = False  # what listens for a tunnel may do so on other addresses than loopback
     idle_exit: float | None = Field(default=None, gt=0)  # seconds without anybody after which it ends by itself
+    audit: AuditConfig = AuditConfig()
+    recording: RecordingConfig = RecordingConfig()
     limits: Limits = DEFAULT_LIMITS
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -86,18 +119,7 @@ class ServerConfig(BaseModel):
     @field_validator("authorized_keys", "secret_file", "shell", mode="after")
     @classmethod
     def _make_absolute(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.isprintable() or not value:
-            raise ValueError("must be a path")
-        try:
-            value = expand_home(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        if not os.path.isabs(value):
-            # The folder that a server happens to start in must not decide who may log in.
-            raise ValueError("must be an absolute path, or begin with ~")
-        return value
+        return _absolute(value)
 
     @model_validator(mode="after")
     def _check_together(self) -> ServerConfig:
@@ -119,10 +141,26 @@ class ServerConfig(BaseModel):
         return dataclasses.replace(self.limits, grace=grace, grace_max=most)
 
 
+def _absolute(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not value.isprintable() or not value:
+        raise ValueError("must be a path")
+    try:
+        value = expand_home(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if not os.path.isabs(value):
+        # The folder that a server happens to start in must not decide who may log in.
+        raise ValueError("must be an absolute path, or begin with ~")
+    return value
+
+
 def load(path: str | None, **options: Any) -> ServerConfig:
     """The settings of the file at `path`, if one is given, under `options`, which win where they are not None.
 
-    Relative paths among the options are taken from the current folder, as the shell does; in the file they are refused.
+    `TABLE__NAME` is an option in a table. Relative paths among the options are taken from the current folder, as the shell does; in the
+    file they are refused.
     Raises ConfigError, one line a fault, each naming the file, the key and what is allowed.
     """
     document: dict[str, object] = {}
@@ -132,10 +170,12 @@ def load(path: str | None, **options: Any) -> ServerConfig:
             raise ConfigError(f"{shown(path)}: no such file; leave --config away to serve with the defaults")
         document = parse_toml(text, path)
     for name, value in options.items():
-        if value is not None:
-            document[name] = (
-                os.path.abspath(expand_home(value)) if name in ("authorized_keys", "secret_file") else value
-            )
+        if value is None:
+            continue
+        table, _, key = name.rpartition("__")
+        there = document.setdefault(table, {}) if table else document
+        if isinstance(there, dict):  # else the file has a fault, which is told below
+            there[key] = os.path.abspath(expand_home(value)) if key in _PATHS else value
     try:
         return ServerConfig.model_validate(document)
     except ValidationError as error:
@@ -159,11 +199,14 @@ def _line(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     kind = fault["type"]
     if kind == "extra_forbidden":
-        return f"unknown key {key!a}; known are {', '.join(ServerConfig.model_fields)}"
+        models: dict[str, type[BaseModel]] = {"audit": AuditConfig, "recording": RecordingConfig}
+        model = models.get(str(fault["loc"][0]), ServerConfig) if len(fault["loc"]) > 1 else ServerConfig
+        return f"unknown key {key!a}; known are {', '.join(model.model_fields)}"
     allowed = {
         "string_type": "must be a text between quotes",
         "list_type": "must be a list of texts",
         "dict_type": "must be a table",
+        "model_type": "must be a table",
         "string_too_short": "must not be empty",
         "bool_type": "must be true or false",
         "float_type": "must be a number of seconds",

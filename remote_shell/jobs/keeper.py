@@ -25,6 +25,7 @@ import struct
 import termios
 import time
 
+from remote_shell.audit.appending import Appending, stamp
 from remote_shell.jobs import durable, family
 from remote_shell.jobs.log import PAYLOAD_MAX, STDERR, STDOUT, LogWriter
 from remote_shell.jobs.visitors import Visitors
@@ -59,6 +60,8 @@ class Orders:
         clients_max: int,
         segment: int,
         total: int,
+        audit: tuple[str, bytes] | None,
+        audit_tries: int,
     ) -> None:
         self.argv, self.program, self.cwd, self.env = argv, program, cwd, env
         self.merge = merge  # stderr is a copy of stdout
@@ -67,6 +70,7 @@ class Orders:
         self.retry = retry  # after a failed write
         self.clients_max = clients_max
         self.segment, self.total = segment, total  # of the log
+        self.audit, self.audit_tries = audit, audit_tries  # its file, and what this job's last line there begins with
 
     def forget(self) -> None:
         """It is started: what it was started with, up to a megabyte, is not held for as long as it runs."""
@@ -129,6 +133,8 @@ class Keeper:
         self._began = 0.0
         self._ended: tuple[int, float] | None = None  # the leader's wait status, and how long it ran
         self._recorded = False
+        self._line = b""  # for the audit, not written yet
+        self._tries = 0
         self._timed_out = False
         self._kill_at: float | None = None  # from then on KILL, until nothing is left or
         self._killed_until = 0.0  # so long
@@ -207,7 +213,7 @@ class Keeper:
 
     def run(self) -> None:
         """Until the command has ended, that is on the disk, and nobody holds its pipes any more."""
-        while not (self._recorded and self._kill_at is None and not self._pipes and not self._paused):
+        while not (self._recorded and self._kill_at is None and not (self._pipes or self._paused or self._line)):
             now = time.monotonic()
             due = min(self._looks.values(), default=None)
             for fd, _ in self._poll.poll(None if due is None else max(0.0, due - now) * 1000 + 1):
@@ -239,6 +245,8 @@ class Keeper:
             self._kill_on(now)
         elif name == "retry":
             self._store()
+        elif name == "audit":
+            self._tell_audit()
 
     # --- output
 
@@ -324,6 +332,35 @@ class Keeper:
         durable.write(_FOLDER, "status", text.encode())
         self._recorded = True
         self._visitors.tell(b"ended\n")
+        self._line = self._audit_line(code, number, seconds)
+        self._tell_audit()
+
+    def _audit_line(self, code: int, number: int, seconds: float) -> bytes:
+        """What docs/audit.md has as `end`; json would be a megabyte more in each keeper."""
+        if self._orders.audit is None:
+            return b""
+        how = f'"signal":"{signal.Signals(number).name}"' if number else f'"status":{code}'
+        return (
+            b'{"time":"%s",' % stamp(time.time()).encode()
+            + self._orders.audit[1]
+            + f',"pid":{self._leader},{how},"timed_out":{"true" if self._timed_out else "false"},"duration_ms":{int(seconds * 1000)},'
+            f'"stdout":{self._log.sizes[STDOUT]},"stderr":{self._log.sizes[STDERR]}}}\n'.encode()
+        )
+
+    def _tell_audit(self) -> None:
+        """Where the disk is full, again later, but not for ever: the job has ended, and that is told elsewhere."""
+        if not self._line or self._orders.audit is None:
+            return
+        try:
+            file = Appending(self._orders.audit[0])
+            file.write(self._line)
+            file.close()
+        except OSError:
+            self._tries += 1
+            if self._tries < self._orders.audit_tries:
+                self._looks["audit"] = time.monotonic() + self._orders.retry
+                return
+        self._line = b""
 
     def _kill(self, grace: float) -> None:
         """End every process of the job: TERM now, KILL after `grace` seconds."""

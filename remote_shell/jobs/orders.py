@@ -29,8 +29,12 @@ def make(
     merge_stderr: bool,
     timeout: float | None,
     limits: Limits,
+    audit: tuple[str, bytes] | None = None,
 ) -> bytes:
-    """Orders for a command. `program` is the file, `cwd` is absolute, `timeout` is in seconds."""
+    """Orders for a command. `program` is the file, `cwd` is absolute, `timeout` is in seconds.
+
+    `audit`: a file, and of the line that tells it of the end what comes between its time and how it ended.
+    """
     return marshal.dumps(
         {
             "argv": list(argv),
@@ -45,6 +49,8 @@ def make(
             "clients_max": limits.job_watchers_max,
             "segment": limits.job_segment_max,
             "total": limits.job_log_max,
+            "audit": audit,
+            "audit_tries": limits.audit_job_tries,
         }
     )
 

@@ -19,7 +19,8 @@ from typing import Any
 from remote_shell import __version__
 from remote_shell.errors import RemoteProtocolError
 from remote_shell.link import Link, PlainLink, TlsLink
-from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
+from remote_shell.server.auth import Authenticator, LoginRefusedError
+from remote_shell.server.auth import Login as Verdict
 from remote_shell.server.context import Context
 from remote_shell.server.sessions import Sessions
 from remote_shell.wire import frames
@@ -180,7 +181,7 @@ class Arrival:
         except LoginRefusedError as error:
             self._refuse(str(error))
 
-    def _welcome(self, link: Link, handshake: ServerHandshake, login: Login) -> None:
+    def _welcome(self, link: Link, handshake: ServerHandshake, login: Verdict) -> None:
         auth, peer, context = handshake.auth, handshake.peer, self._context
         assert auth is not None and peer is not None, "the handshake is complete"
         session = self._sessions.resume(auth.session, login.principal) if auth.session else None
@@ -191,6 +192,7 @@ class Arrival:
         if session is None:
             raise LoginRefusedError(f"{login.principal} has too many sessions")
         session.peer, session.keeps = self._whereabouts(link), auth.on_lost == "keep"
+        session.source = f"{link.transport} {session.peer}" if link.transport == "unix" else self._peer
         handshake.welcome(
             Welcome(
                 session=session.ident,
@@ -216,12 +218,13 @@ class Arrival:
                 session.end(0)
             return
         log.info(
-            "%s: %s %s, session %s…",
+            "%s: %s %s, session %s",
             self._peer,
             login.principal,
             "resumed" if resumed else "logged in",
-            session.ident[:6],
+            session.name,
         )
+        session.logged_in(auth.method, peer.software, resumed=resumed)
         self._depart()
         try:
             session.attach(link, handshake.decoder, peer, auth.received if resumed else 0)
@@ -231,7 +234,7 @@ class Arrival:
             with contextlib.suppress(OSError):
                 link.send([last_word])
             link.close()
-            session.end(context.limits.kill_grace)
+            session.end(context.limits.kill_grace, why=error.code)
 
     def _peer_uid(self, link: Link) -> int | None:
         return self._credentials()[1] if link.transport == "unix" else None
@@ -251,6 +254,7 @@ class Arrival:
     def _refuse(self, reason: str) -> None:
         """Tell the log why and the peer nothing, and that only when every refusal is told."""
         log.warning("%s: refused: %s", self._peer, reason)
+        self._context.audit.login_refused(self._peer, reason)
         self._refused = True
         loop = self._context.loop
         loop.remove_reader(self._sock.fileno())  # a stranger whose verdict is out is not listened to

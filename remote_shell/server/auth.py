@@ -59,6 +59,15 @@ class Authenticator:
         """What authorized_keys says now about that principal's tunnels; None where it says nothing of it."""
         return self._keys.forwarding(principal)
 
+    def listed(self) -> dict[str, str]:
+        """Whom authorized_keys lets in now: fingerprints, with their comments."""
+        return {entry.public.fingerprint: entry.comment for entry in self._keys.entries()}
+
+    @property
+    def keys_file(self) -> tuple[str, str]:
+        """Path of authorized_keys, and why it is not used, if so."""
+        return self._keys.path, self._keys.problem
+
     def _peer(self, transport: str, peer_uid: int | None) -> Login:
         if transport != "unix" or peer_uid is None:
             raise LoginRefusedError(f"method peer on {transport}")

@@ -13,6 +13,7 @@ from remote_shell.config.paths import state_dir
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
 from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
+from remote_shell.server.audit import Trail
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
 from remote_shell.server.jobs import Jobs
@@ -41,6 +42,7 @@ class Context:
         self.instance = secrets.token_hex(
             8
         )  # told in `hello`; ids that clients made for themselves are forgotten with it
+        self.audit = Trail(loop, config.audit, self.limits)
         self.scribe = Scribe(loop, self.limits)
         self.claims = Claims(self.limits, self.scribe, self.instance)
         self.terminals = Terminals(loop, self.limits)

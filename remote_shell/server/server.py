@@ -21,6 +21,8 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from remote_shell import __version__
+from remote_shell.audit.events import KeyChange, ServerEnd, ServerStart
 from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
 from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
@@ -32,6 +34,7 @@ from remote_shell.process.children import OrphanReaper
 from remote_shell.process.prepare import prepare_process
 from remote_shell.process.tree import ProcessTree, TreeKiller, under_way
 from remote_shell.server.arrival import Arrival
+from remote_shell.server.audit import KeyWatch
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
 from remote_shell.server.idling import Idling
@@ -61,6 +64,7 @@ class Server:
         self._context: Context | None = None
         self._sessions: Sessions | None = None
         self._reaper: OrphanReaper | None = None
+        self._key_watch: KeyWatch | None = None
         self._authenticator: Authenticator | None = None
         self.visits = 0  # connections so far
 
@@ -85,6 +89,7 @@ class Server:
         loop = asyncio.get_running_loop()
         prepare_process()
         self._context = Context(loop, self.config)
+        self._context.audit.open()
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)
@@ -104,8 +109,29 @@ class Server:
         except BaseException:
             self._stop_listening()
             raise
+        self._begin_audit()
         for sock, target in self._listeners:
             loop.add_reader(sock.fileno(), self._accept, sock, target)
+
+    def _begin_audit(self) -> None:
+        """The server's own first line, before anybody can be accepted."""
+        context = self._context
+        assert context is not None and self._authenticator is not None, "starting"
+        if not context.audit.on:
+            return
+
+        def look() -> Mapping[str, str]:
+            assert self._authenticator is not None, "started"
+            return self._authenticator.listed()
+
+        def tell(added: tuple[str, ...], removed: tuple[str, ...], comments: tuple[str, ...]) -> None:
+            assert self._authenticator is not None, "started"
+            file, problem = self._authenticator.keys_file
+            context.audit.write(KeyChange(file, added, removed, comments, problem or None))
+
+        watch = self._key_watch = KeyWatch(context.loop, context.limits.audit_keys_time, look, tell)
+        account, listen = context.account.pw_name, tuple(self.addresses)
+        context.audit.write(ServerStart(os.getpid(), __version__, account, listen, watch.known))
 
     def reload(self, config: ServerConfig) -> None:
         """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
@@ -148,9 +174,13 @@ class Server:
             await asyncio.sleep(0.02)
         for session in sessions:
             session.let_go("shutting_down")
-            session.end(0)
+            session.end(0, why="shutting_down")
         await self._killed()
         self._context.scribe.close()
+        if self._key_watch is not None:
+            self._key_watch.stop()
+            self._context.audit.write(ServerEnd(os.getpid()))
+        self._context.audit.close()
         if self._reaper is not None:
             self._reaper.stop()
 
@@ -193,7 +223,7 @@ class Server:
                 busy = True
             else:
                 session.let_go("shutting_down")
-                session.end(0)
+                session.end(0, why="shutting_down")
         assert self._context is not None, "started"
         for held in self._context.terminals.all_left():
             if held.idle:

@@ -11,10 +11,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from remote_shell.aio.driver import Driver
+from remote_shell.audit.events import Login, Logout, Refused, Resume, Who
 from remote_shell.errors import LocalProtocolError, RemoteProtocolError
 from remote_shell.link import Link
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.context import Context
 from remote_shell.server.requests.attach import start_attach, start_shells
 from remote_shell.server.requests.base import Request, SessionChannel
@@ -72,11 +75,12 @@ REQUESTS: dict[str, Callable[[Context, SessionChannel, Open], Request | None]] =
 class Channel:
     """The session's side of one channel, for a request."""
 
-    __slots__ = ("_ident", "_session", "principal")
+    __slots__ = ("_asked", "_ident", "_session", "principal")
 
-    def __init__(self, session: ServerSession, ident: int) -> None:
+    def __init__(self, session: ServerSession, ident: int, asked: Open) -> None:
         self._session = session
         self._ident = ident
+        self._asked = (asked.request, asked.id)  # the rest may be large
         self.principal = session.principal
 
     @property
@@ -84,8 +88,15 @@ class Channel:
         """Where its session's client is, or was last: it may have come back from elsewhere."""
         return self._session.peer
 
+    @property
+    def who(self) -> Who:
+        """Whose doing this is, for the audit."""
+        return self._session.who
+
     def send(self, message: Message) -> None:
         """Queue a message."""
+        if type(message) is Rejected:
+            self._session.tell_refusal(*self._asked, message)
         self._session.core.send_message(self._ident, message)
         self._session.wake()
 
@@ -160,7 +171,11 @@ class ServerSession:
         self.ident = secrets.token_urlsafe(16)
         self.principal = principal
         self.grace = grace
+        self.name = secrets.token_hex(6)  # for logs: whoever knows `ident` may ask for the session
         self.peer = ""  # where its client is
+        self.source = ""  # the same, for the audit
+        self._announced = False  # the audit has its beginning, and is to have its end
+        self._began = context.loop.time()
         self.keeps = False  # on_lost: shells with a terminal outlive it
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
         self.core = Session(Role.SERVER, context.limits)
@@ -173,6 +188,20 @@ class ServerSession:
         ] = {}  # whom to tell that the client has heard all on a channel
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def who(self) -> Who:
+        """Whose doing this is, for the audit."""
+        return Who(self.name, self.principal, self.source)
+
+    def logged_in(self, method: str, software: str, *, resumed: bool) -> None:
+        """Its client was welcomed: that is in the audit."""
+        self._announced = True
+        self._context.audit.write((Resume if resumed else Login)(method, software), self.who)
+
+    def tell_refusal(self, request: str, ident: str, why: Rejected) -> None:
+        """Have a refusal in the audit. Not its text: that may name what the client sent, its environment too."""
+        self._context.audit.write(Refused(request, ident, why.code, why.errno), self.who)
 
     @property
     def running(self) -> int:
@@ -212,7 +241,7 @@ class ServerSession:
             return
         self.lost_at = self._context.loop.time()
         if self.grace <= 0:
-            self.end(self._context.limits.bye_kill_time / 2, keep=self.keeps)
+            self.end(self._context.limits.bye_kill_time / 2, keep=self.keeps, why="lost")
             return
         self._expiry = self._context.loop.call_later(self.grace, self._expire)
 
@@ -229,8 +258,8 @@ class ServerSession:
         """How many requests of that class it has."""
         return sum(isinstance(request, kind) for request in self._requests.values())
 
-    def end(self, grace: float, *, keep: bool = False) -> None:
-        """No one will come back: end every command within `grace` seconds, or keep what can be attached again."""
+    def end(self, grace: float, *, keep: bool = False, why: str = "ended") -> None:
+        """No one will come back: end every command within `grace` seconds, or keep what can be attached again. `why` is for the audit."""
         if self.ended:
             return
         self.ended = True
@@ -245,6 +274,9 @@ class ServerSession:
         unclosed, self._unclosed = self._unclosed, {}
         for tell in unclosed.values():
             tell(not keep)
+        if self._announced:
+            duration = milliseconds(self._context.loop.time() - self._began)
+            self._context.audit.write(Logout(why, duration), self.who)
         self._on_end(self)
 
     def kill_commands(self, grace: float) -> None:
@@ -335,10 +367,11 @@ class ServerSession:
             request.kill(self._context.limits.kill_grace)  # the client closed: nobody wants it any more
 
     def _open(self, ident: int, message: Open) -> None:
-        channel = Channel(self, ident)
+        channel = Channel(self, ident, message)
         if self._context.draining:
             channel.reject("shutting_down", "the server is shutting down; start it again or use another")
             return
+        self._context.audit.asked(message.request, message.id, message.signal, message.force, self.who)
         try:
             request = REQUESTS[message.request](self._context, channel, message)
         except LocalProtocolError as error:
@@ -350,7 +383,7 @@ class ServerSession:
     def _disconnected(self, event: Disconnected) -> None:
         loop = self._context.loop
         if event.code == "bye":
-            loop.call_soon(self.end, self._context.limits.bye_kill_time / 2)
+            loop.call_soon(partial(self.end, self._context.limits.bye_kill_time / 2, why="bye"))
         else:  # the core reads nothing more from this connection, and a client that stays on it must not keep it open
             loop.call_soon(self._hang_up, self._driver, f"the client said {event.code}")
 
@@ -367,12 +400,12 @@ class ServerSession:
         self.wait_for_client()
 
     def _fail(self) -> None:
-        self.end(self._context.limits.kill_grace, keep=self.keeps)
+        self.end(self._context.limits.kill_grace, keep=self.keeps, why="error")
 
     def _expire(self) -> None:
         self._expiry = None
         log.info("%s: did not come back within %.0f s", self.principal, self.grace)
-        self.end(self._context.limits.kill_grace, keep=self.keeps)
+        self.end(self._context.limits.kill_grace, keep=self.keeps, why="lost")
 
 
 class Sessions:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from remote_shell.audit.events import Who
 from remote_shell.errors import LocalProtocolError
 from remote_shell.limits import Limits
 from remote_shell.server.output import Output
@@ -54,6 +55,7 @@ class Held:
         self.ident = message.id
         self.principal = channel.principal
         self._peer = ""  # who held it last
+        self._who = channel.who
         self._terminals = terminals
         self._channel: SessionChannel | None = channel
         self._request: Request
@@ -246,6 +248,11 @@ class Held:
         """Who holds it, or held it last."""
         return self._channel.peer if self._channel is not None else self._peer
 
+    @property
+    def who(self) -> Who:
+        """Who holds it, or held it last, for the audit."""
+        return self._channel.who if self._channel is not None else self._who
+
     def leave(self, by: str) -> None:
         """Take it from its holder, who is told: `by` has it now, or nobody."""
         channel = self._channel
@@ -322,7 +329,7 @@ class Held:
         channel, self._channel = self._channel, None
         if channel is None:
             return
-        self._peer = channel.peer
+        self._peer, self._who = channel.peer, channel.who
         lost_at = time.monotonic() - channel.away
         self._unread = [one for one in self._unread if one[0] >= lost_at]  # what came before, its client has had
         # what switched the modes on is unseen as well, and no output

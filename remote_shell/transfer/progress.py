@@ -49,6 +49,7 @@ class Transferred(NamedTuple):
 
 LocalPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 LocalPaths = LocalPath | Sequence[LocalPath]
+OnFile = Callable[[bytes, int, str], None]  # its path, bytes, SHA-256; called in the thread of the transfer
 OnProgress = Callable[[Progress], None]
 OnFault = Callable[[FileFault], None]
 

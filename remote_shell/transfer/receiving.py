@@ -16,7 +16,7 @@ from remote_shell.files import names
 from remote_shell.files.landing import Landing
 from remote_shell.files.place import Place
 from remote_shell.limits import Limits
-from remote_shell.transfer.progress import FileFault, Progress, fault, told_fault
+from remote_shell.transfer.progress import FileFault, OnFile, Progress, fault, told_fault
 from remote_shell.wire.fields import Message, from_system
 from remote_shell.wire.file_messages import (
     NUMBERS_MAX,
@@ -59,10 +59,15 @@ class Receiver:
         stopped: Callable[[], bool] = lambda: False,
         *,
         asked: Sequence[bytes] | None = None,
+        on_file: OnFile | None = None,
     ) -> None:
-        """Into `path`, as cp; `sources` are the names of what comes (`names.top_name`), `asked` how they were asked for. Raises OSError."""
+        """Into `path`, as cp; `sources` are the names of what comes (`names.top_name`), `asked` how they were asked for. Raises OSError.
+
+        `on_file` is told of each file in its place.
+        """
         self._limits = limits
         self._stopped = stopped
+        self._on_file = on_file
         self._sources = sources if asked is None else asked
         self._place = Place(path, sources)
         self._offers = Offers(len(sources), limits.files_ahead_max)
@@ -162,6 +167,9 @@ class Receiver:
                 self._fail(arriving, why)
                 continue
             self._stored_now(arriving.number, arriving.landing.size)
+            if self._on_file is not None:
+                where = self._at(arriving.source, arriving.path)
+                self._on_file(where, arriving.landing.size, arriving.sha256 or "")
 
     def close(self) -> list[FileFault]:
         """It was cut off: partial files are kept for the next attempt, if they are worth it. What is kept."""
@@ -254,6 +262,7 @@ class Receiver:
 
     def _arrived(self, arriving: _Arriving, sha256: str) -> None:
         self._current, self._done = None, arriving.landing.size
+        arriving.sha256 = sha256
         try:
             arriving.landing.check(sha256)
             arriving.landing.settle()

@@ -18,7 +18,7 @@ from remote_shell.files import names
 from remote_shell.files.contents import CHUNK, Digest, data_end, has_hole, is_sparse, next_data, read_whole
 from remote_shell.files.reading import Found, Missed, Walk
 from remote_shell.limits import Limits
-from remote_shell.transfer.progress import FileFault, Progress, fault, told_fault
+from remote_shell.transfer.progress import FileFault, OnFile, Progress, fault, told_fault
 from remote_shell.wire.fields import Message, to_system
 from remote_shell.wire.file_messages import Content, Entry, EntryEnd, EntryFailed, Seek, Skipped, Stored, Wanted
 
@@ -50,12 +50,21 @@ class Sender:
     """One put or get, from the side that has the files. What may block: `produce`."""
 
     def __init__(
-        self, sources: Sequence[bytes], base: bytes, recursive: bool, limits: Limits, stopped: Callable[[], bool]
+        self,
+        sources: Sequence[bytes],
+        base: bytes,
+        recursive: bool,
+        limits: Limits,
+        stopped: Callable[[], bool],
+        on_file: OnFile | None = None,
     ) -> None:
-        """`sources` count from `base`. `stopped`: nobody wants it any more."""
+        """`sources` count from `base`. `stopped`: nobody wants it any more. `on_file` is told of each file that the receiver has."""
         self._sources = sources
         self._limits = limits
         self._stopped = stopped
+        self._base = base
+        self._on_file = on_file
+        self._hashes: dict[int, str] = {}  # of files that were sent and not answered, for `on_file`
         self._walk = Walk(sources, base, recursive, limits)
         self._found = iter(self._walk)
         self._upcoming: deque[Found | _File] = deque()
@@ -106,12 +115,16 @@ class Sender:
         """Its word. Raises RemoteProtocolError for a number that it can't speak of."""
         if isinstance(message, Stored):
             for number in message.numbers:
-                _, _, size = self._answered(number)
+                source, path, size = self._answered(number)
                 self.files += size >= 0
                 self.bytes += max(0, size)
+                digest = self._hashes.pop(number, None)
+                if digest is not None and self._on_file is not None:
+                    self._on_file(os.path.join(self._base, self._where(source, path)), size, digest)
         elif isinstance(message, EntryFailed):
             source, path, _ = self._answered(message.number)
             self._fault(told_fault(self._where(source, path), message.errno, message.detail, message.kept))
+            self._hashes.pop(message.number, None)
             file = self._files.pop(message.number, None)
             if file is not None:
                 file.failed = True
@@ -222,6 +235,7 @@ class Sender:
         digest = Digest()
         digest.update(data)
         out.append(self._entry(found, "file", size=len(data), sha256=digest.hex()))
+        self._note_hash(self._number, digest)
         if data:
             out.append(data)
         self._name, self._size = self._where(found.source, found.path), len(data)
@@ -270,6 +284,7 @@ class Sender:
                 self._sent += len(data)
                 return len(data)
             out.append(EntryEnd.of(sha256=digest.hex()))
+            self._note_hash(file.number, digest)
         except OSError as error:
             detail = names.reason(error).encode("utf-8", "replace").decode()[:1000]
             out.append(EntryEnd.of(errno=names.errno_name(error), detail=detail))
@@ -277,6 +292,10 @@ class Sender:
         self._files.pop(file.number, None)
         self._current = None
         return 0
+
+    def _note_hash(self, number: int, digest: Digest) -> None:
+        if self._on_file is not None:
+            self._hashes[number] = digest.hex()
 
     def _hole(self, digest: Digest, until: int) -> None:
         """Its zeros are hashed a while at a time, so that we may be stopped."""

@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="settings in TOML; the options here win over it")
     parser.add_argument("--authorized-keys", metavar="FILE", help="who may log in (default ~/.ssh/authorized_keys)")
     parser.add_argument("--secret-file", metavar="FILE", help="shared secrets, one line each: NAME KEY (default: none)")
+    parser.add_argument("--audit", metavar="FILE", help="append a line of JSON for each login, command, file and so on")
+    parser.add_argument("--record", metavar="DIR", help="keep what terminals show here, for `remote-shell replay`")
     parser.add_argument("--insecure-tcp", action="store_true", help="allow tcp:, which is not encrypted")
     parser.add_argument(
         "--idle-exit", metavar="S", type=seconds, help="end after S seconds without a client; jobs go on (else never)"
@@ -65,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             secret_file=arguments.secret_file,
             insecure_tcp=arguments.insecure_tcp or None,
             idle_exit=arguments.idle_exit,
+            audit__file=arguments.audit,
+            recording__folder=arguments.record,
             log_level="debug" if arguments.verbose else None,
         )
 

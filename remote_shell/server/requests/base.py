@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
+from remote_shell.audit.events import Who
 from remote_shell.errors import SystemFaultError
 from remote_shell.wire.messages import Message, Open
 
@@ -40,6 +41,10 @@ class ServerChannel(Protocol):
     """The session's side of one channel, as a request uses it."""
 
     principal: str
+
+    @property
+    def who(self) -> Who:
+        """Whose doing it is, for the audit: a shell may have changed hands."""
 
     def send(self, message: Message) -> None:
         """Queue a message."""

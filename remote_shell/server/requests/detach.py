@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from remote_shell.audit import events
 from remote_shell.errors import CommandError, ConfigError, RemoteProtocolError
 from remote_shell.jobs import orders
 from remote_shell.jobs.table import JobFacts
@@ -138,6 +139,7 @@ class Detach(Inert):
             merge_stderr=message.merge_stderr,
             timeout=None if message.timeout_ms is None else message.timeout_ms / 1000,
             limits=context.limits,
+            audit=context.audit.for_job(self._ident, channel.who),
         )
         facts: dict[str, Any] = {
             "request": request_hash(message).hex(),
@@ -145,6 +147,11 @@ class Detach(Inert):
             "cwd": os.fsdecode(os.path.normpath(self._cwd)),
             "once": message.once,
         }
+        if context.audit.on:
+            words, where = tuple(map(events.text, self._argv)), events.text(os.path.normpath(self._cwd))
+            context.audit.begin(
+                events.Command(message.id, "job", None, words, None, where, terminal=False), channel.who
+            )
         slot = context.jobs.table.claim(channel.principal, message.id, facts)
         try:
             context.jobs.start(made, slot, (channel.principal, message.id), self._told)

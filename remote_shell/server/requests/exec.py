@@ -8,10 +8,12 @@ import time
 from functools import partial
 from typing import Any
 
+from remote_shell.audit import events
 from remote_shell.errors import CommandError, RemoteProtocolError
 from remote_shell.process.base import Exit as ProcessExit
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.pty import PtyProcess, Size
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import (
@@ -101,6 +103,8 @@ class Exec:
         self._claim = claim
         self._claims = context.claims
         self._loop = context.loop
+        self._audit = context.audit
+        self._written = {STDOUT: 0, STDERR: 0}  # bytes, until its end
         self._grace = context.limits.kill_grace
         self._timed_out = False
         self._timer: asyncio.TimerHandle | None = None
@@ -139,6 +143,7 @@ class Exec:
             argv = argv_of(message.subsystem, context.config.subsystems)
         else:
             argv = [context.shell, b"-l"]
+        self._begin(message, argv, cwd)
         token = context.next_token() if message.env is None else None
         if message.terminal is None:
             return PipeProcess.start(
@@ -166,6 +171,13 @@ class Exec:
         if message.stdin == "null":
             self._terminal.close_stdin()
         return self._terminal
+
+    def _begin(self, message: Open, argv: list[bytes], cwd: bytes) -> None:
+        """Have it in the audit before it starts. Raises CommandRefusedError."""
+        if self._audit.on:
+            words = tuple(map(events.text, argv))
+            where, terminal = events.text(os.path.normpath(cwd)), message.terminal is not None
+            self._audit.begin(events.Command(message.id, "exec", None, words, None, where, terminal), self._channel.who)
 
     # --- from the session
 
@@ -209,6 +221,7 @@ class Exec:
 
     def on_output(self, stream: int, data: bytes) -> None:
         """The command, or who inherited its pipes, wrote."""
+        self._written[stream] += len(data)
         if self._full and self._unwanted:
             return
         self._full = not self._channel.send_data(stream, data)
@@ -235,7 +248,24 @@ class Exec:
         end: dict[str, Any] = {"status": exit.status} if exit.signal is None else {"signal": exit.signal}
         if self._timed_out:
             end["timed_out"] = True
-        how = Exit.of(**end, duration_us=int((self._loop.time() - self._started_at) * 1_000_000))
+        seconds = self._loop.time() - self._started_at
+        how = Exit.of(**end, duration_us=int(seconds * 1_000_000))
+        if self._audit.on:
+            self._audit.write(
+                events.End(
+                    command=self._claim.key[1],
+                    kind="exec",
+                    number=None,
+                    pid=self._process.pid,
+                    status=how.status,
+                    signal=how.signal,
+                    timed_out=self._timed_out,
+                    duration_ms=milliseconds(seconds),
+                    stdout=self._written[STDOUT],
+                    stderr=None if self._terminal is not None else self._written[STDERR],
+                ),
+                self._channel.who,
+            )
         self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
 
     def _tell(self, how: Exit) -> None:

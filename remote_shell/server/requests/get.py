@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, SessionChannel
-from remote_shell.server.requests.transferring import Transfer, refusal
+from remote_shell.server.requests.transferring import Transfer, refused
 from remote_shell.transfer.sending import Sender
 from remote_shell.transfer.threads import Outgoing
 from remote_shell.wire.file_messages import RECEIVER_MESSAGES
@@ -15,24 +15,23 @@ from remote_shell.wire.messages import Message, Open, from_system
 
 def start_get(context: Context, channel: SessionChannel, message: Open) -> Request | None:
     """Send files, or say why not."""
-    why = refusal(context)
-    if why is not None:
-        channel.reject("resources", why)
-        return None
     if message.paths is None:
         channel.reject("bad_request", "get takes paths: what is wanted")
         return None
-    return Get(context, channel, [from_system(path) for path in message.paths], message.recursive)
+    if refused(context, channel, message):
+        return None
+    return Get(context, channel, message, [from_system(path) for path in message.paths])
 
 
 class Get(Transfer):
     """A sender in a thread."""
 
-    def __init__(self, context: Context, channel: SessionChannel, sources: list[bytes], recursive: bool) -> None:
-        super().__init__(context, channel, RECEIVER_MESSAGES)
+    def __init__(self, context: Context, channel: SessionChannel, message: Open, sources: list[bytes]) -> None:
+        super().__init__(context, channel, RECEIVER_MESSAGES, message)
+        on_file = self._tell_file if context.audit.on else None
 
         def make(stopped: Callable[[], bool]) -> Sender:
-            return Sender(sources, context.home, recursive, context.limits, stopped)
+            return Sender(sources, context.home, message.recursive, context.limits, stopped, on_file)
 
         self._outgoing = Outgoing(context.loop, make, self)
         self._outgoing.start()
@@ -47,6 +46,6 @@ class Get(Transfer):
     def _stop(self) -> None:
         self._outgoing.stop()
 
-    def _failures(self) -> int:
+    def _counts(self) -> tuple[int, int, int]:
         sender = self._outgoing.sender
-        return sender.failed if sender is not None else 0
+        return (sender.files, sender.bytes, sender.failed) if sender is not None else (0, 0, 0)

@@ -11,9 +11,12 @@ import secrets
 import socket
 from functools import partial
 
+from remote_shell.audit import events
 from remote_shell.server import forwarding
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, SessionChannel, errno_name
+from remote_shell.server.requests.tunnel import begun
 from remote_shell.wire.messages import Accepted, Exit, Message, Open, Opened
 
 _AT_ONCE = 16  # connections taken in one turn of the loop
@@ -41,7 +44,10 @@ def start_listen(context: Context, channel: SessionChannel, message: Open) -> Re
         why = os.strerror(error.errno) if error.errno else str(error)
         channel.reject("listen_failed", f"the server can't listen on {where} port {port}: {why}", errno_name(error))
         return None
-    return Listener(context, channel, listener)
+    if not begun(context, channel, message, where, listener.getsockname()[1]):
+        listener.close()
+        return None
+    return Listener(context, channel, message, listener)
 
 
 class Listener:
@@ -49,7 +55,9 @@ class Listener:
 
     idle = True
 
-    def __init__(self, context: Context, channel: SessionChannel, listener: socket.socket) -> None:
+    def __init__(self, context: Context, channel: SessionChannel, message: Open, listener: socket.socket) -> None:
+        self._asked = (message.id, message.request)
+        self._began_at = context.loop.time()
         self._context = context
         self._channel = channel
         self._listener = listener
@@ -135,4 +143,6 @@ class Listener:
         self._listener.close()
         for ident in list(self._mine):
             self._let_pass(ident)
+        duration = milliseconds(self._context.loop.time() - self._began_at)
+        self._context.audit.write(events.TunnelEnd(*self._asked, 0, 0, 0, duration), self._channel.who)
         self._channel.finish(Exit.of(status=0))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from remote_shell.files import names
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, SessionChannel
-from remote_shell.server.requests.transferring import Transfer, refusal
+from remote_shell.server.requests.transferring import Transfer, refused
 from remote_shell.transfer.receiving import Receiver
 from remote_shell.transfer.threads import Incoming
 from remote_shell.wire.file_messages import SENDER_MESSAGES
@@ -20,22 +20,23 @@ _LET_GO = 5.0  # seconds for a put whose client is gone, to write out what it ha
 
 def start_put(context: Context, channel: SessionChannel, message: Open) -> Request | None:
     """Take files, or say why not."""
-    why = refusal(context)
-    if why is not None:
-        channel.reject("resources", why)
-        return None
     if message.to is None or message.paths is None:
         channel.reject("bad_request", "put takes paths, what is to come, and to, where it goes")
         return None
+    if refused(context, channel, message):
+        return None
     path = os.path.join(context.home, from_system(message.to))
-    return Put(context, channel, path, [from_system(name) for name in message.paths])
+    return Put(context, channel, message, path, [from_system(name) for name in message.paths])
 
 
 class Put(Transfer):
     """A receiver in a thread."""
 
-    def __init__(self, context: Context, channel: SessionChannel, path: bytes, sources: list[bytes]) -> None:
-        super().__init__(context, channel, SENDER_MESSAGES)
+    def __init__(
+        self, context: Context, channel: SessionChannel, message: Open, path: bytes, sources: list[bytes]
+    ) -> None:
+        super().__init__(context, channel, SENDER_MESSAGES, message)
+        on_file = self._tell_file if context.audit.on else None
         self._what = (path, *sources)
         # The client that was killed left its session for the grace; the same put again takes the partial files over.
         found = [other.give_way(channel.principal, self._what) for other in context.puts]
@@ -48,7 +49,7 @@ class Put(Transfer):
             for name in sources:
                 if name:
                     names.check(name, name)
-            return Receiver(path, sources, context.limits, stopped)
+            return Receiver(path, sources, context.limits, stopped, on_file=on_file)
 
         self._incoming = Incoming(context.loop, make, self)
         self._incoming.start()
@@ -79,6 +80,6 @@ class Put(Transfer):
     def _stop(self) -> None:
         self._incoming.stop()
 
-    def _failures(self) -> int:
+    def _counts(self) -> tuple[int, int, int]:
         receiver = self._incoming.receiver
-        return receiver.failed if receiver is not None else 0
+        return (receiver.files, receiver.bytes, receiver.failed) if receiver is not None else (0, 0, 0)

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+from remote_shell.audit import events
 from remote_shell.errors import (
     CommandError,
     CommandNotExecutableError,
     CommandNotFoundError,
+    CommandRefusedError,
     RemoteProtocolError,
     ShellEndedError,
 )
@@ -27,6 +29,7 @@ from remote_shell.process.shell_command import Done as ShellDone
 from remote_shell.process.shell_terminal import BASH_PATH
 from remote_shell.process.shell_words import ShellWords
 from remote_shell.process.zsh_text import ZSH, is_zsh
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, ServerChannel, SessionChannel, errno_of, other_term, reason
@@ -89,6 +92,9 @@ class Shell:
         """Raises CommandError or RemoteProtocolError: nothing was started."""
         self._channel = channel
         self._claim = claim
+        self._audit = context.audit
+        self._ident = message.id
+        self._written = {STDOUT: 0, STDERR: 0}  # bytes
         self._loop = context.loop
         self._exited = False
         self._limits = context.limits
@@ -108,6 +114,7 @@ class Shell:
         cwd, env = context.directory(message), context.environment(message)
         self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
+        self._begin("shell", None, None, events.text(os.path.normpath(cwd)))
         begin = partial(
             LiveShell.start,
             cwd=cwd,
@@ -136,6 +143,13 @@ class Shell:
         if note:
             log.warning("%s: the shell %s", channel.principal, note)
             self.on_output(STDOUT, f"remote-shell: this shell {note}\r\n".encode())
+
+    def _begin(self, kind: str, number: int | None, line: str | None, cwd: str | None) -> None:
+        """Have it in the audit before it starts. Raises CommandRefusedError."""
+        if self._audit.on:
+            self._audit.begin(
+                events.Command(self._ident, kind, number, None, line, cwd, self._on_terminal), self._channel.who
+            )
 
     # --- from the session
 
@@ -212,9 +226,13 @@ class Shell:
         self._input = command.number if command.stdin else 0
         timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
         try:
+            self._begin("line", command.number, events.text(line), None)
             self._shell.run(command.number, line, stdin=command.stdin, timeout=timeout)
         except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
             log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
+            if isinstance(error, CommandRefusedError):  # the shell lives, and who waits should know why
+                text = f"remote-shell: not run: {error}\r\n".encode()
+                self.on_output(STDOUT if self._on_terminal else STDERR, text)
             reason = error.reason if isinstance(error, ShellEndedError) else "shell_alive"
             self._done = max(self._done, command.number)
             self._waiting.pop(command.number, None)
@@ -249,6 +267,7 @@ class Shell:
 
     def on_output(self, stream: int, data: bytes) -> None:
         """The shell or something in it wrote."""
+        self._written[stream] += len(data)
         if self._full and self._unwanted:
             return
         self._full = not self._channel.send_data(stream, data)
@@ -281,6 +300,8 @@ class Shell:
         if done.shell != "alive":
             end["shell"] = done.shell
         self._channel.send_now(Done.of(**end, duration_us=int(done.duration * 1_000_000)))
+        if self._audit.on and not (done.shell == "replaced" and done.status is None and done.signal is None):
+            self._end_in_audit("line", done.number, done.status, done.signal, done.duration, timed_out=done.timed_out)
 
     def on_mode(self, mode: Mode) -> None:
         """The terminal's mode changed."""
@@ -298,12 +319,41 @@ class Shell:
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
         self._exited = True
-        duration = int((self._loop.time() - self._started_at) * 1_000_000)
-        how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
+        seconds = self._loop.time() - self._started_at
+        how = Exit(status=exit.status, signal=exit.signal, duration_us=int(seconds * 1_000_000))
         self._channel.send(how)
+        if self._audit.on:
+            self._end_in_audit("shell", None, exit.status, exit.signal, seconds)
         self._claim.end(how, self._loop.time())
         if not self._streams or self._unwanted or self._on_terminal:
             self._end()  # a terminal is hung up when its session's leader is gone
+
+    def _end_in_audit(
+        self,
+        kind: str,
+        number: int | None,
+        status: int | None,
+        signal: str | None,
+        seconds: float,
+        *,
+        timed_out: bool = False,
+    ) -> None:
+        whole = kind == "shell"
+        self._audit.write(
+            events.End(
+                command=self._ident,
+                kind=kind,
+                number=number,
+                pid=self._shell.pid if whole else None,
+                status=status,
+                signal=signal,
+                timed_out=timed_out,
+                duration_ms=milliseconds(seconds),
+                stdout=self._written[STDOUT] if whole else None,
+                stderr=self._written[STDERR] if whole and not self._on_terminal else None,
+            ),
+            self._channel.who,
+        )
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its input."""

@@ -5,14 +5,18 @@ Must never touch a disk: that is the thread's. Neighbours: `put` and `get` begin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from remote_shell.audit import events
+from remote_shell.errors import CommandRefusedError
 from remote_shell.files import names
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import SessionChannel
 from remote_shell.transfer.threads import Wire
 from remote_shell.wire.frames import STDOUT
-from remote_shell.wire.messages import Eof, Exit, Message, Opened
+from remote_shell.wire.messages import Eof, Exit, Message, Open, Opened, from_system
 
 
 class Transfer(Wire):
@@ -20,13 +24,17 @@ class Transfer(Wire):
 
     idle = False  # a server that ends waits for it a while, as for a command
 
-    def __init__(self, context: Context, channel: SessionChannel, takes: tuple[type[Message], ...]) -> None:
+    def __init__(
+        self, context: Context, channel: SessionChannel, takes: tuple[type[Message], ...], message: Open
+    ) -> None:
         """`takes`: the client's messages that are about files; others have no effect."""
         self._context = context
         self._channel = channel
         self._takes = takes
         self._opened = False
         self._over = False
+        self._asked = message
+        self._began_at = context.loop.time()
         context.transfers += 1
 
     # --- from the session; `put` and `get` say more
@@ -60,8 +68,14 @@ class Transfer(Wire):
     def _stop(self) -> None:
         raise NotImplementedError
 
-    def _failures(self) -> int:
+    def _counts(self) -> tuple[int, int, int]:
+        """Files, their bytes, and how many failed."""
         raise NotImplementedError
+
+    def _tell_file(self, path: bytes, size: int, sha256: str) -> None:
+        """For the audit, from the thread: a file is whole where it was to be."""
+        asked, audit = self._asked, self._context.audit
+        audit.write(events.File(asked.id, asked.request, events.text(path), size, sha256), self._channel.who)
 
     # --- from the thread, in the loop
 
@@ -101,8 +115,13 @@ class Transfer(Wire):
     def over(self) -> None:
         """The thread is gone."""
         self._context.transfers -= 1
+        files, size, failed = self._counts()
+        asked, duration = self._asked, milliseconds(self._context.loop.time() - self._began_at)
+        self._context.audit.write(
+            events.TransferEnd(asked.id, asked.request, files, size, failed, duration), self._channel.who
+        )
         if self._opened:
-            self._end(lambda: self._channel.finish(Exit.of(status=1 if self._failures() else 0)))
+            self._end(lambda: self._channel.finish(Exit.of(status=1 if failed else 0)))
         else:
             self._end(lambda: self._channel.reject("refused", "it was ended before it began"))
 
@@ -112,8 +131,19 @@ class Transfer(Wire):
             say()
 
 
-def refusal(context: Context) -> str | None:
-    """Why no transfer can begin now."""
+def refused(context: Context, channel: SessionChannel, message: Open) -> bool:
+    """No transfer can begin now, and that was told; else this one is in the audit."""
     if context.transfers >= context.limits.transfers_max:
-        return f"{context.transfers} transfers are under way here; try again when some have ended"
-    return None
+        why = f"{context.transfers} transfers are under way here; try again when some have ended"
+        channel.reject("resources", why)
+        return True
+    if context.audit.on:
+        paths = tuple(events.text(from_system(path)) for path in message.paths or ())
+        to = None if message.to is None else events.text(os.path.join(context.home, from_system(message.to)))
+        line = events.Transfer(message.id, message.request, paths, to, message.recursive)
+        try:
+            context.audit.begin(line, channel.who)
+        except CommandRefusedError as error:
+            channel.reject(error.code, str(error))
+            return True
+    return False

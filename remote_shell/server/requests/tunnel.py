@@ -13,6 +13,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from remote_shell.audit import events
+from remote_shell.errors import CommandRefusedError
+from remote_shell.server.audit import milliseconds
 from remote_shell.server.context import Context
 from remote_shell.server.requests.base import Request, SessionChannel
 from remote_shell.wire.frames import STDOUT
@@ -33,12 +36,14 @@ def start_connect(context: Context, channel: SessionChannel, message: Open) -> R
     if refusal:
         channel.reject("forwarding_denied", refusal)
         return None
+    if not begun(context, channel, message, host, port):
+        return None
     loop = context.loop
 
     def connect(protocol: asyncio.Protocol) -> Awaitable[Made]:
         return loop.create_connection(lambda: protocol, host, port, happy_eyeballs_delay=0.25)
 
-    return Tunnel(context, channel, connect, f"{host}:{port}")
+    return Tunnel(context, channel, message, connect, f"{host}:{port}")
 
 
 def start_accept(context: Context, channel: SessionChannel, message: Open) -> Request | None:
@@ -50,9 +55,35 @@ def start_accept(context: Context, channel: SessionChannel, message: Open) -> Re
         )
         return None
     waiting = sock
+    if not begun(context, channel, message, *_peer_of(sock)):
+        sock.close()
+        return None
     return Tunnel(
-        context, channel, lambda protocol: context.loop.connect_accepted_socket(lambda: protocol, waiting), "it"
+        context,
+        channel,
+        message,
+        lambda protocol: context.loop.connect_accepted_socket(lambda: protocol, waiting),
+        "it",
     )
+
+
+def begun(context: Context, channel: SessionChannel, message: Open, host: str, port: int) -> bool:
+    """It is in the audit and may begin; else that was told."""
+    try:
+        context.audit.begin(events.Tunnel(message.id, message.request, host, port), channel.who)
+    except CommandRefusedError as error:
+        channel.reject(error.code, str(error))
+        return False
+    return True
+
+
+def _peer_of(sock: socket.socket) -> tuple[str, int]:
+    """Address and port at the other end, as far as it is still there."""
+    try:
+        address = sock.getpeername()
+    except OSError:
+        return "", 0
+    return str(address[0]), int(address[1])
 
 
 class Tunnel(asyncio.Protocol):
@@ -61,8 +92,16 @@ class Tunnel(asyncio.Protocol):
     idle = True  # a shutdown waits for commands, not for what passes through
 
     def __init__(
-        self, context: Context, channel: SessionChannel, make: Callable[[asyncio.Protocol], Awaitable[Made]], name: str
+        self,
+        context: Context,
+        channel: SessionChannel,
+        message: Open,
+        make: Callable[[asyncio.Protocol], Awaitable[Made]],
+        name: str,
     ) -> None:
+        self._asked = (message.id, message.request)
+        self._began_at = context.loop.time()
+        self._sent = self._received_bytes = 0  # to the other side and from it
         self._context = context
         self._channel = channel
         self._name = name
@@ -126,6 +165,7 @@ class Tunnel(asyncio.Protocol):
         self._channel.perform(partial(self._received, data))
 
     def _received(self, data: bytes) -> None:
+        self._received_bytes += len(data)
         if not self._over and not self._channel.send_data(STDOUT, data) and self._transport is not None:
             self._transport.pause_reading()
 
@@ -160,7 +200,11 @@ class Tunnel(asyncio.Protocol):
             return
         self._over = True
         in_order = error is None and self._output_ended and self._input_ended
-        self._channel.finish(Exit.of(status=0 if in_order else BROKEN))
+        status = 0 if in_order else BROKEN
+        duration = milliseconds(self._context.loop.time() - self._began_at)
+        line = events.TunnelEnd(*self._asked, status, self._sent, self._received_bytes, duration)
+        self._context.audit.write(line, self._channel.who)
+        self._channel.finish(Exit.of(status=status))
 
     # --- from the session
 
@@ -174,6 +218,7 @@ class Tunnel(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is None:  # it ended meanwhile
             return
+        self._sent += len(data)
         self._transport.write(data)
         if self._full:
             self._taken += len(data)
