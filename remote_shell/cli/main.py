@@ -31,6 +31,7 @@ COMMANDS = {
     "ssh": ("ssh", "as ssh: for rsync -e, git, sftp -S, scp -S, Borg, Ansible"),
     "mux": ("mux", "a connection that calls of ssh share; they start it themselves"),
     "trace": ("trace", "what a command's --trace=FILE kept, frame by frame"),
+    "replay": ("replay", "what a terminal showed, as `serve --record` kept it"),
     "serve": ("serve", "the server: those whose keys you list may run commands here"),
     "keys": ("keys", "your public keys and fingerprints, to be copied to a server"),
     "doctor": ("doctor", "what is wrong here, or on the way to a server, and what mends it"),
@@ -59,7 +60,6 @@ timed out; 125 our failure; 126 can't be run; 127 not found; 130 Ctrl-C; 2 usage
 examples:
   remote-shell serve --listen tls:0.0.0.0:8822    for ~/.ssh/authorized_keys
   remote-shell shell ssh:box                      work there, through ssh
-  remote-shell run --detach box ./nightly         goes on without us
 """
 
 

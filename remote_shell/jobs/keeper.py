@@ -331,9 +331,9 @@ class Keeper:
         )
         durable.write(_FOLDER, "status", text.encode())
         self._recorded = True
-        self._visitors.tell(b"ended\n")
         self._line = self._audit_line(code, number, seconds)
         self._tell_audit()
+        self._visitors.tell(b"ended\n")
 
     def _audit_line(self, code: int, number: int, seconds: float) -> bytes:
         """What docs/audit.md has as `end`; json would be a megabyte more in each keeper."""

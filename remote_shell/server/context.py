@@ -17,6 +17,7 @@ from remote_shell.server.audit import Trail
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
 from remote_shell.server.jobs import Jobs
+from remote_shell.server.recording import Recordings
 from remote_shell.server.scribe import Scribe
 from remote_shell.server.terminals import Terminals
 from remote_shell.wire.messages import Open, Pair, from_system
@@ -43,6 +44,7 @@ class Context:
             8
         )  # told in `hello`; ids that clients made for themselves are forgotten with it
         self.audit = Trail(loop, config.audit, self.limits)
+        self.recordings = Recordings(config.recording, self.limits, self.audit, loop.time)
         self.scribe = Scribe(loop, self.limits)
         self.claims = Claims(self.limits, self.scribe, self.instance)
         self.terminals = Terminals(loop, self.limits)

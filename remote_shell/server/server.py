@@ -90,6 +90,7 @@ class Server:
         prepare_process()
         self._context = Context(loop, self.config)
         self._context.audit.open()
+        self._context.recordings.open()
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)

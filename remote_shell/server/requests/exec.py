@@ -16,6 +16,7 @@ from remote_shell.process.pty import PtyProcess, Size
 from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
+from remote_shell.server.recording import Recorder
 from remote_shell.server.requests.base import (
     Inert,
     Request,
@@ -109,6 +110,7 @@ class Exec:
         self._timed_out = False
         self._timer: asyncio.TimerHandle | None = None
         self._terminal: PtyProcess | None = None
+        self._recorder: Recorder | None = None
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
         self._unsaid_timer: asyncio.TimerHandle | None = None
@@ -131,6 +133,9 @@ class Exec:
             )
         )
         self._claims.started(claim, self._process.pid)
+        if self._recorder is not None and context.recordings.notice:
+            self.on_output(STDOUT, context.recordings.notice)
+            self._written[STDOUT] = 0  # that was ours
         if message.timeout_ms is not None:
             self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
 
@@ -158,16 +163,23 @@ class Exec:
                 merge_stderr=message.merge_stderr,
             )
         self._streams = {STDOUT}
-        self._terminal = PtyProcess.start_on_terminal(
-            argv,
-            cwd=cwd,
-            env=env,
-            command_id=token,
-            sink=self,
-            loop=context.loop,
-            limits=context.limits,
-            size=Size(message.terminal.rows, message.terminal.columns),
-        )
+        size = Size(message.terminal.rows, message.terminal.columns)
+        self._recorder = context.recordings.begin(message.id, self._channel.who, size, env.get(b"TERM", b""))
+        try:
+            self._terminal = PtyProcess.start_on_terminal(
+                argv,
+                cwd=cwd,
+                env=env,
+                command_id=token,
+                sink=self,
+                loop=context.loop,
+                limits=context.limits,
+                size=size,
+            )
+        except BaseException:
+            if self._recorder is not None:
+                self._recorder.discard()
+            raise
         if message.stdin == "null":
             self._terminal.close_stdin()
         return self._terminal
@@ -193,7 +205,10 @@ class Exec:
         """Signals, and the size of its terminal if it has one."""
         if isinstance(message, Resize):
             if self._terminal is not None:
-                self._terminal.resize(Size(message.rows, message.columns))
+                size = Size(message.rows, message.columns)
+                self._terminal.resize(size)
+                if self._recorder is not None:
+                    self._recorder.resize(size)
         elif isinstance(message, Signal) and not self._exited:
             try:
                 self._process.signal(message.signal)
@@ -222,6 +237,8 @@ class Exec:
     def on_output(self, stream: int, data: bytes) -> None:
         """The command, or who inherited its pipes, wrote."""
         self._written[stream] += len(data)
+        if self._recorder is not None:
+            self._recorder.output(data)
         if self._full and self._unwanted:
             return
         self._full = not self._channel.send_data(stream, data)
@@ -291,6 +308,8 @@ class Exec:
         for timer in (self._timer, self._unsaid_timer):
             if timer is not None:
                 timer.cancel()
+        if self._recorder is not None:
+            self._recorder.close()
         self._process.close()
         self._channel.finish(last)
 

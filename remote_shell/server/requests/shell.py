@@ -32,6 +32,7 @@ from remote_shell.process.zsh_text import ZSH, is_zsh
 from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
+from remote_shell.server.recording import Recorder
 from remote_shell.server.requests.base import Request, ServerChannel, SessionChannel, errno_of, other_term, reason
 from remote_shell.server.terminals import Held
 from remote_shell.wire.frames import STDERR, STDOUT
@@ -108,6 +109,7 @@ class Shell:
         self._early: dict[int, str] = {}  # signals that overtook their command; at most a handful
         self._mode = 0  # number of the terminal's mode
         self._raw = False
+        self._echoes = False  # the client shows what is typed
         terminal = message.terminal
         self._on_terminal = terminal is not None
         self._streams = {STDOUT} if self._on_terminal else {STDOUT, STDERR}
@@ -126,8 +128,17 @@ class Shell:
             size=None if terminal is None else Size(terminal.rows, terminal.columns),
             startup_files=context.config.startup_files and terminal is not None,
         )
+        self._recorder: Recorder | None = None
+        if terminal is not None:
+            size = Size(terminal.rows, terminal.columns)
+            self._recorder = context.recordings.begin(message.id, channel.who, size, env.get(b"TERM", b""))
         zsh = context.shell if self._on_terminal and is_zsh(context.shell) else None
-        self._shell, words, note = _zsh_or_bash(begin, zsh)
+        try:
+            self._shell, words, note = _zsh_or_bash(begin, zsh)
+        except BaseException:
+            if self._recorder is not None:
+                self._recorder.discard()
+            raise
         channel.send(
             Opened(
                 pid=self._shell.pid,
@@ -140,6 +151,9 @@ class Shell:
         early, self._early_modes = self._early_modes, None
         for mode in early or ():
             self.on_mode(mode)
+        if self._recorder is not None and context.recordings.notice:
+            self.on_output(STDOUT, context.recordings.notice)
+            self._written[STDOUT] = 0  # that was ours
         if note:
             log.warning("%s: the shell %s", channel.principal, note)
             self.on_output(STDOUT, f"remote-shell: this shell {note}\r\n".encode())
@@ -183,7 +197,10 @@ class Shell:
         elif isinstance(message, Line):
             self._line(message)
         elif isinstance(message, Resize):
-            self._shell.resize(Size(message.rows, message.columns))
+            size = Size(message.rows, message.columns)
+            self._shell.resize(size)
+            if self._recorder is not None:
+                self._recorder.resize(size)
         elif isinstance(message, Signal):
             number = self._number if message.command is None else message.command
             if number > self._number and len(self._early) < 16:
@@ -238,6 +255,8 @@ class Shell:
             self._waiting.pop(command.number, None)
             self._channel.send(Done(number=command.number, shell=_STATES[reason]))
             return
+        if self._recorder is not None:
+            self._recorder.command(line)
         early = self._early.pop(command.number, None)
         if early is not None:
             self._signal(command.number, early)
@@ -253,6 +272,8 @@ class Shell:
         if not self._exited:
             self._shell.look_at_mode()
             if line.mode == self._mode and not self._raw and self._shell.write_line(text):
+                if self._recorder is not None and self._echoes:
+                    self._recorder.echoed(from_system(line.text), ended=line.end == "newline")
                 return
         if text:
             self.on_unread(text)
@@ -268,6 +289,8 @@ class Shell:
     def on_output(self, stream: int, data: bytes) -> None:
         """The shell or something in it wrote."""
         self._written[stream] += len(data)
+        if self._recorder is not None:
+            self._recorder.output(data)
         if self._full and self._unwanted:
             return
         self._full = not self._channel.send_data(stream, data)
@@ -309,7 +332,7 @@ class Shell:
             self._early_modes.append(mode)
             return
         self._mode += 1
-        self._raw = mode == "raw"
+        self._raw, self._echoes = mode == "raw", mode == "cooked"
         self._channel.send(ModeMessage(number=self._mode, mode=mode))
 
     def on_unread(self, data: bytes) -> None:
@@ -360,6 +383,8 @@ class Shell:
         self._channel.consumed(count)
 
     def _end(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
         self._shell.close()
         self._channel.finish()
 
