@@ -11,6 +11,8 @@ import os
 import stat
 import time
 
+_LOOKS, _BETWEEN = 20, 0.01  # s
+
 
 def stamp(now: float) -> str:
     """Unix time as RFC 3339 in UTC, with milliseconds."""
@@ -40,11 +42,23 @@ class Appending:
             fault = _fault(status)
             if fault:
                 raise PermissionError(errno.EPERM, fault, self.path)
-            self._torn = status.st_size > 0 and os.pread(fd, 1, status.st_size - 1) != b"\n"
         except BaseException:
             os.close(fd)
             raise
+        self._torn = False
         self._fd, self._place = fd, (status.st_dev, status.st_ino)
+
+    def look_at_end(self) -> None:
+        """Another life's last line may have no end: ours begins a new one then. Not to be asked from a loop: it may take 0.2 s.
+
+        A file grows page by page while another process writes a line, hence more than one look.
+        """
+        for _ in range(_LOOKS):
+            size = os.fstat(self._fd).st_size
+            self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+            if not self._torn:
+                return
+            time.sleep(_BETWEEN)
 
     def write(self, line: bytes) -> None:
         """Append `line`, which ends with its only line end. Raises OSError: then it does not count, though a part may be there."""

@@ -89,6 +89,7 @@ class Trail:
         path = self._file.path
         try:
             self._file.open()
+            self._file.look_at_end()
         except OSError as error:
             raise ConfigError(f"the audit file {shown(path)} can't be written: {error.strerror}") from None
         fault = folder_fault(path)

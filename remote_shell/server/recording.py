@@ -37,10 +37,11 @@ class Recorder:
     """One terminal's recording."""
 
     def __init__(
-        self, path: str, head: bytes, most: int, clock: Callable[[], float], on_cut: Callable[[str], None]
+        self, path: str, size: Size, head: bytes, most: int, clock: Callable[[], float], on_cut: Callable[[str], None]
     ) -> None:
         """`most` bytes; `on_cut` is told why nothing more is written. Raises OSError."""
         self.path = path
+        self._window = size
         self._most = most
         self._clock = clock
         self._on_cut = on_cut
@@ -70,7 +71,9 @@ class Recorder:
 
     def resize(self, size: Size) -> None:
         """Another size."""
-        self._event("r", f"{size.columns}x{size.rows}")
+        if size != self._window:  # a live shell is told before each command
+            self._window = size
+            self._event("r", f"{size.columns}x{size.rows}")
 
     def close(self) -> None:
         """The terminal is gone."""
@@ -174,7 +177,8 @@ class Recordings:
             self._trail.write(RecordingCut(command, path, why), who)
 
         try:
-            made = Recorder(path, json.dumps(head).encode() + b"\n", self._limits.recording_max, self._clock, cut)
+            first = json.dumps(head).encode() + b"\n"
+            made = Recorder(path, size, first, self._limits.recording_max, self._clock, cut)
         except OSError as error:
             cut(error.strerror or str(error))
             if self._config.required:
