@@ -11,13 +11,18 @@ import os
 import stat
 import time
 
+_second = (-1, "")  # the last, and its text
 _LOOKS, _BETWEEN = 20, 0.01  # s
 
 
 def stamp(now: float) -> str:
     """Unix time as RFC 3339 in UTC, with milliseconds."""
+    global _second
     whole = int(now)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((now - whole) * 1000):03d}Z"
+    second = _second  # of two threads each has its own
+    if second[0] != whole:
+        second = _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
+    return f"{second[1]}.{int((now - whole) * 1000):03d}Z"
 
 
 class Appending:

@@ -247,9 +247,8 @@ class Shell:
             self._shell.run(command.number, line, stdin=command.stdin, timeout=timeout)
         except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
             log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
-            if isinstance(error, CommandRefusedError):  # the shell lives, and who waits should know why
-                text = f"remote-shell: not run: {error}\r\n".encode()
-                self.on_output(STDOUT if self._on_terminal else STDERR, text)
+            if self._on_terminal and isinstance(error, CommandRefusedError):  # `done` has no place for the reason
+                self.on_output(STDOUT, f"remote-shell: not run: {error}\r\n".encode())
             reason = error.reason if isinstance(error, ShellEndedError) else "shell_alive"
             self._done = max(self._done, command.number)
             self._waiting.pop(command.number, None)
