@@ -173,13 +173,16 @@ class Repl:
         shell = self._shell = attached or await self._start(host)
         if attached is None:
             editor.home = shell.cwd
+            self._show_early(shell)
         elif await self._take_up(shell, again=False):
             return
         while True:
             if self._shell_gone:
                 self._shell_gone = False
                 shell, again = await self._start_again(host)
-                if again and await self._take_up(shell, again=True):
+                if not again:
+                    self._show_early(shell)
+                elif await self._take_up(shell, again=True):
                     return
                 if self._shell_gone:
                     continue
@@ -213,6 +216,19 @@ class Repl:
     async def _start(self, host: AsyncHost) -> AsyncShell:
         self._shell = await host.shell(pty=self.on_terminal)
         return self._shell
+
+    def _show_early(self, shell: AsyncShell) -> None:
+        """What the server says of the shell itself: that it is recorded, that it is another than was wanted."""
+        early = shell.take_early() if self._live is not None else b""
+        if not early or self._live is None:
+            return
+        shell.flush()
+        self._live.begin(shell)
+        try:
+            self._live.write(1, early)
+        finally:
+            self._live.end()
+        self.screen.fresh_line()
 
     async def _start_again(self, host: AsyncHost) -> tuple[AsyncShell, bool]:
         """The session is a new one: the same shell if it was kept, else another; and whether it is the same."""

@@ -152,6 +152,10 @@ class ShellCore(Described):
             self._missed = 0
         return taken
 
+    def take_early(self) -> bytes:
+        """What came along with its start, before any command: a word of the server's."""
+        return b"".join(self._conversation.take(self._state, 1))
+
     # --- its terminal
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tests.cli.program import ARGV, WITHIN, environment
 
+_NUMBERS = itertools.count(1)
 _PROMPT = re.compile(r"(?:^|\n)\S+ \S+ [#$]$")
 
 
@@ -19,7 +21,8 @@ class Tmux:
     """A tmux server of its own with one window."""
 
     def __init__(self, home: Path) -> None:
-        self._name = f"remote-shell-test-{os.getpid()}"
+        # one of its own each: the one before may still be on its way out
+        self._name = f"remote-shell-test-{os.getpid()}-{next(_NUMBERS)}"
         self._environment = environment(home)
 
     def __call__(self, *words: str, input: str | None = None) -> str:
