@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -462,6 +463,7 @@ def test_output_is_on_the_disk_before_the_end_is_and_the_end_before_it_is_told(
     kept: Any = Keeper.__new__(Keeper)
     recorder = kept._log = kept._visitors = Recorder(fault)
     kept._timed_out = kept._recorded = False
+    kept._orders = SimpleNamespace(audit=None)
     monkeypatch.setattr(durable, "write", recorder.write)
     with contextlib.suppress(OSError):
         kept._record(0, 1.0)

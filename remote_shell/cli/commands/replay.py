@@ -24,7 +24,7 @@ exit status: 0; 1 if a part of FILE could not be read; 130 Ctrl-C
 examples:
   remote-shell replay /var/lib/rec/20261128T175937.123Z-61825951c117-1.cast
   remote-shell replay --speed 4 --idle-limit 1 FILE      the long ones
-  remote-shell replay --cat FILE                         its last screen, at once
+  remote-shell replay --cat FILE                         how it ended, at once
   remote-shell replay FILE | grep -a passwd
 """
 

@@ -15,6 +15,7 @@ import pytest
 from remote_shell import testing
 from tests.cli.program import ARGV, call
 from tests.cli.tmux import Tmux, at_prompt, running
+from tests.server.conftest import children_of
 
 pytestmark = pytest.mark.screen
 
@@ -72,11 +73,8 @@ def test_leaving_by_key(tmp_path: Path, key: str, status: int) -> None:
 def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     with replaying(tmp_path, recording(tmp_path, (0.0, "o", "\x1b[?25lhere"), (3600.0, "o", "never"))) as tmux:
         tmux.wait_for("here")
-        found = subprocess.run(
-            ["pgrep", "-f", f"replay {tmp_path}/r.cast$"], capture_output=True, text=True, check=True
-        )
-        pids = [int(pid) for pid in found.stdout.split()]
-        os.kill(max(pids), signal.SIGTERM)
+        (player,) = children_of(int(tmux("display-message", "-p", "#{pane_pid}")))
+        os.kill(player, signal.SIGTERM)
         tmux.wait_for("left with 143")
 
 
@@ -134,7 +132,7 @@ def test_a_shell_is_recorded_and_played(tmp_path: Path) -> None:
             tmux.line("cd /tmp; echo $((6*7))")
             tmux.wait_for("42")
             tmux.wait_prompt()
-            tmux.line("read -sp 'Password: ' p; echo; echo ${#p}")
+            tmux.line("read -sp $'Pass\\x77ord: ' p; echo; echo ${#p}")
             tmux.wait_for("Password: ")
             tmux.line("hunter2-correct")
             tmux.wait_for("15")
@@ -145,5 +143,5 @@ def test_a_shell_is_recorded_and_played(tmp_path: Path) -> None:
             shown = tmux.wait_for("left with 0")
     text = shown.partition("recorded\n")[2]
     assert text.startswith(
-        "$ cd /tmp; echo $((6*7))\n42\n$ read -sp 'Password: ' p; echo; echo ${#p}\nPassword:\n15\nleft with 0"
+        "$ cd /tmp; echo $((6*7))\n42\n$ read -sp $'Pass\\x77ord: ' p; echo; echo ${#p}\nPassword:\n15\nleft with 0"
     )

@@ -21,7 +21,7 @@ from tests.terminal import Terminal
 pytestmark = pytest.mark.screen
 
 SECRET = "hunter2-correct-horse"
-NO_CLIENT = {"mux", "trace", "serve", "keys", "pipe", "demo", "completion"}
+NO_CLIENT = {"mux", "trace", "serve", "keys", "pipe", "demo", "replay", "completion"}
 
 
 def frames(error: bytes) -> list[str]:
