@@ -133,7 +133,7 @@ def test_a_shell_is_recorded_and_played(tmp_path: Path) -> None:
             tmux.wait_for("42")
             tmux.wait_prompt()
             tmux.line("read -sp $'Pass\\x77ord: ' p; echo; echo ${#p}")
-            tmux.wait_for("Password: ")
+            tmux.wait_for("Password:")
             tmux.line("hunter2-correct")
             tmux.wait_for("15")
             tmux.wait_prompt()
