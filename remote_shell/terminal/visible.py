@@ -29,9 +29,10 @@ _CONTROL = (
     rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\udc80-\udcff]"  # the last are what "surrogateescape" makes of bad bytes
 )
 # No possessive quantifiers and no atomic groups: Python 3.11.2, Debian's, gets them wrong.
-_SPECIAL = re.compile(_CONTROL)
+SPECIAL = re.compile(_CONTROL)
 _TOKEN = re.compile(rf"(?P<sgr>{_SGR})|(?P<erase>{_ERASE})|\r+(?P<end>\n?)|{_CONTROL}")
 _PART = re.compile(rf"\x1b(?:\[[0-9;:]{{0,{_PARAMETERS_MAX}}})?")
+_COLOURS_AT_END = re.compile(rb"(?:\x1b\[[0-9;:]*m)+\Z")
 _RESETS = ("\x1b[m", "\x1b[0m")
 _RESET = b"\x1b[m"
 
@@ -78,7 +79,7 @@ class Visible:
 
     def _pieces(self, text: str) -> Iterator[str]:
         at = 0
-        while special := _SPECIAL.search(text, at):
+        while special := SPECIAL.search(text, at):
             if special.start() > at:
                 self._fresh = text[special.start() - 1] == "\n"
                 yield text[at : special.start()]
@@ -113,6 +114,11 @@ def shown(text: str) -> str:
     line = Visible()
     made = line.feed(text.encode("utf-8", "surrogateescape"))
     return (made + line.end()).decode("utf-8")
+
+
+def last_sign(data: bytes) -> bytes:
+    """The last byte that moved the cursor: what a colour stands behind; empty if there is none."""
+    return _COLOURS_AT_END.sub(b"", data[-_PARAMETERS_MAX:])[-1:] if data.endswith(b"m") else data[-1:]
 
 
 def _name(sign: str) -> str:
