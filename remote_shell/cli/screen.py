@@ -1,7 +1,7 @@
 """What the REPL puts on the terminal besides what commands write: the prompt, quiet marks, notes.
 
-Commands' bytes pass unchanged, since `showing` has seen to them; ours are told from them by being dim, and never by colour alone. Imports no
-prompt_toolkit, so that all of it can be tested as text. Neighbour: `repl`.
+Commands' bytes pass unchanged, since `showing` has seen to them; ours are told from them by being dim, and never by colour alone. Imports
+no prompt_toolkit, so that all of it can be tested as text. Neighbour: `repl`.
 """
 
 from __future__ import annotations

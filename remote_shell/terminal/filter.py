@@ -12,9 +12,9 @@ of what may be cut, until the byte that decides. What is cut, and nothing of it 
   ways around     ESC % @ (out of UTF-8), DCS that tmux and screen pass on, numbers that overflow, and sequences without end
 
 Sources: xterm's ctlseqs, the VT510 manual, and the pages of kitty, iTerm2, ConEmu, VTE, foot, mintty, rxvt-unicode, tmux and screen. A
-string ends at BEL, ST, CAN, SUB, and where a sequence begins, as terminals have it; one that is cut ends at any other control too, and at a
-bound, so that a beginning without an end takes no more than a line with it. That is safe: its beginning was never seen. Of a string that
-passes no state is kept either, since what would be cut is cut within it as well.
+string ends at BEL, ST, CAN, SUB, and where a sequence begins, as terminals have it; one that is cut ends with its line too (but for the
+base64 of files), and at a bound, so that a beginning without an end takes no more with it. That is safe: its beginning was never seen. Of a
+string that passes no state is kept, since what would be cut is cut within it as well.
 
 Must never change what passes, nor wait for what can't be cut. Neighbours: `modes` reads what passed, `visible` is for output of programs
 without a terminal, cli's `showing` chooses.
@@ -47,9 +47,9 @@ _SUSPECT = (
 _PART = rb"\x1b[C]{0,63}(?:\[[C -?]{0,255}|%[C]{0,63})?|C1(?:\x9b[C -?]{0,255})?"
 _STRINGS = {b"\x90": b"P", b"\x9d": b"]", b"\x9f": b"_"}
 # Of what ends a string that is cut, the first is cut with it, the second may be that or the third, and before that it ends.
-_LINE_END = rb"(?P<its>[\x07\x18\x1a]|\x1b\\|C1\x9c)|(?P<part>[\x1bC1]\Z)|[\x00-\x1f]|C1[\x90-\x9f]"
-_PAYLOAD_END = _LINE_END.replace(rb"[\x00-\x1f]", rb"[\x00-\x09\x0b\x0c\x0e-\x1f]")
-_CSI_END = re.compile(rb"(?P<its>[@-~\x18\x1a])|(?P<part>\Z\Z)|[\x1b\x80-\xff]")
+_LINE_END = rb"(?P<its>[\x07\x18\x1a]|\x1b\\|C1\x9c)|(?P<part>[\x1bC1]\Z)|[\n\r\x1b]|C1[\x90-\x9f]"
+_PAYLOAD_END = _LINE_END.replace(rb"[\n\r\x1b]", rb"\x1b")
+_CSI_END = re.compile(rb"(?P<its>[@-~\x18\x1a])|(?P<part>(?!))|[\x1b\x80-\xff]")
 
 _NUMBER = re.compile(rb"([0-9]{1,8})([;\x07\x1b\x9c\xc2])")
 _PALETTE = (b"P", b"R")  # OSC of the Linux console, which have no end
