@@ -442,6 +442,9 @@ def write_all(descriptor: int, chunks: list[bytes | memoryview]) -> None:
     """Write everything, also to a descriptor that was set non-blocking. Raises OSError."""
     at = 0
     while at < len(chunks):
+        if not chunks[at]:  # a filter may have left nothing
+            at += 1
+            continue
         try:
             count = os.writev(descriptor, chunks[at : at + _IOV_MAX])
         except BlockingIOError:
