@@ -161,6 +161,8 @@ class Limits:
         600.0  # the grace that a shell at a terminal asks for: lids are closed, trains go through tunnels
     )
     escape_sequence_max: int = 96  # an escape sequence that we understand; no more of an unfinished one is held
+    terminal_cut_max: int = 4 * KIB  # of a title, or another string that is cut, whose end does not come
+    terminal_payload_max: int = 16 * MIB  # the same of one that carries a file, or the clipboard
     terminal_leave_time: float = 0.5  # leaving, we wait so long for a terminal that takes nothing
 
     # --- files of keys and settings, and the agent

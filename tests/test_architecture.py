@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": LOWEST
     | {"aio", "link", "process", "jobs", "files", "wire", "identity", "config"}
     | {"terminal", "transfer", "audit"},
-    "client": LOWEST | {"aio", "blocking", "link", "files", "transfer", "wire", "identity", "config"},
+    "client": LOWEST | {"aio", "blocking", "link", "files", "transfer", "wire", "identity", "config", "terminal"},
     "testing": LOWEST | {"server", "client", "config", "identity", "jobs"},
     "demo.programs": set(),
 }

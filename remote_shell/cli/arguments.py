@@ -55,6 +55,26 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     add_verbose(group)
 
 
+def add_allow(parser: argparse._ActionsContainer) -> None:
+    """For whatever shows output of others on a terminal."""
+    parser.add_argument(
+        "--allow",
+        metavar="WHAT",
+        type=allowed,
+        help="let output set our terminal's title, clipboard, or do all (else hosts.toml's, or nothing)",
+    )
+
+
+def allowed(text: str) -> frozenset[str]:
+    """`title`, `clipboard` and `all`, with commas between."""
+    from remote_shell.config.hosts import ALLOW
+
+    words = text.split(",")
+    if unknown := next((word for word in words if word not in ALLOW), None):
+        raise argparse.ArgumentTypeError(f"{unknown!a}: known are {', '.join(ALLOW)}")
+    return frozenset(words)
+
+
 def add_job_arguments(parser: argparse.ArgumentParser, jobs: str | None = None) -> None:
     """TARGET and JOB, or with `jobs` ("+") several; and how to connect."""
     parser.add_argument("target", metavar="TARGET", help="the server that has it")

@@ -1,36 +1,26 @@
 """What many hosts wrote, shown once for all that wrote the same, under their names: `clush -b`'s way. And the other way, `-l`, as it comes.
 
-On a terminal control characters of theirs are shown and not obeyed, but for colours: one host must not write over another's lines. In a
-file or a pipe every byte is theirs. Neighbours: `spool` has the output, `mapping` the hosts.
+On a terminal control characters of theirs are shown and not obeyed, but for colours (`terminal.visible`): one host must not write over
+another's lines. In a file or a pipe every byte is theirs. Neighbours: `spool` has the output, `mapping` the hosts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Iterable
 
 from remote_shell.cli.outlet import Outlet
+from remote_shell.cli.showing import Passage, Untouched, passage
 from remote_shell.cli.spool import Piece, Store
 from remote_shell.client.remote import write_all
 from remote_shell.config.names import fold
 from remote_shell.config.paths import shown
+from remote_shell.terminal.visible import Visible, last_sign
 
 _RULE = "-" * 15
 _LINE_MAX = 64 * 1024  # bytes of a line that are held; more is shown as several lines
-# SGR, ECMA-48 8.3.117, stays; so do tabs and line ends. C1 is two bytes in UTF-8.
-_CONTROL = re.compile(rb"(\x1b\[[0-9;:]*m|\r?\n)|([\x00-\x08\x0b-\x1f\x7f])|\xc2([\x80-\x9f])")
 _PLAIN = b"\x1b[m"
-
-
-def visible(data: bytes) -> bytes:
-    """`data` for a terminal: control characters as `\\x1b`, colours as they are."""
-
-    def show(found: re.Match[bytes]) -> bytes:
-        return found[1] or b"\\x%02x" % (found[2] or found[3])[0]
-
-    return _CONTROL.sub(show, data)
 
 
 class Section:
@@ -59,15 +49,15 @@ def show(sections: Iterable[Section], store: Store) -> None:
 
 
 def _show_piece(descriptor: int, store: Store, piece: Piece) -> None:
-    terminal = os.isatty(descriptor)
+    way = passage(descriptor)
     last = b"\n"
-    coloured = False
     for data in store.chunks(piece):
-        text = visible(data) if terminal else data
-        coloured = coloured or b"\x1b" in text
+        text = way.feed(data)
         write_all(descriptor, [text])
-        last = data[-1:]
-    end = (_PLAIN if terminal and coloured else b"") + (b"" if last == b"\n" else b"\n")
+        last = last_sign(text) or last
+    end = way.end()
+    last = last_sign(end) or last
+    end += b"" if last == b"\n" else b"\n"
     if piece.dropped:
         end += f"… and {piece.dropped} bytes more, which were not kept; -l shows all as it comes\n".encode()
     if end:
@@ -106,11 +96,12 @@ class Labelled:
     def __init__(self, name: str, printer: Printer) -> None:
         self._label = f"{shown(name)}: ".encode("utf-8", "replace")
         self._printer = printer
+        self._passage: Passage = Visible() if printer.terminal else Untouched()
         self._rest = b""
 
     async def put(self, data: bytes) -> None:
         """More of it came. Raises PrintingError."""
-        lines = (self._rest + data).split(b"\n")
+        lines = (self._rest + self._passage.feed(data)).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LINE_MAX:
             lines.append(self._rest)
@@ -119,12 +110,12 @@ class Labelled:
 
     async def end(self) -> None:
         """Nothing more comes. Raises PrintingError."""
-        if self._rest:
-            await self._put([self._rest])
-            self._rest = b""
+        *lines, rest = (self._rest + self._passage.end().removesuffix(_PLAIN)).split(b"\n")
+        self._rest = b""
+        await self._put([*lines, rest] if rest else lines)
 
     async def _put(self, lines: list[bytes]) -> None:
         if lines:
             if self._printer.terminal:
-                lines = [_PLAIN.join((text, b"")) if b"\x1b" in (text := visible(line)) else text for line in lines]
+                lines = [line + _PLAIN if b"\x1b" in line else line for line in lines]
             await self._printer.put(b"".join(self._label + line + b"\n" for line in lines))

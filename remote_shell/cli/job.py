@@ -7,11 +7,10 @@ Imports the client: the commands import it when they run, so that their help cos
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from remote_shell.cli import exit_status
 from remote_shell.cli.arguments import client_options
@@ -19,11 +18,14 @@ from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.passing import timer
+from remote_shell.cli.report import json_text
+from remote_shell.cli.showing import Passage, allowed_for, passage
 from remote_shell.client.blocking import Host, connect
 from remote_shell.client.blocking_jobs import Job
 from remote_shell.client.jobs import JobInfo, Reading
 from remote_shell.client.remote import write_all
 from remote_shell.client.retry import State
+from remote_shell.config.hosts import Allowed
 from remote_shell.errors import CommandRefusedError, JobUnknownError
 from remote_shell.wire.messages import Job as JobMessage
 
@@ -68,8 +70,21 @@ def found(host: Host, word: str) -> Job:
     return host.job(matches[0])
 
 
-def pass_on(host: Host, job: Job, *, follow: bool, from_now: bool) -> Reading:
-    """Write a job's output to our own streams. Raises BrokenPipeError, and what the client raises."""
+def pass_on(host: Host, job: Job, *, follow: bool, from_now: bool, allowed: Allowed | None) -> Reading:
+    """Write a job's output to our own streams. Raises BrokenPipeError, and what the client raises.
+
+    `allowed` is what it may do to our terminal; None: what hosts.toml says.
+    """
+    passages = [passage(stream, allowed_for(host.name, allowed)) for stream in _STREAMS]
+    try:
+        return _pass_on(host, job, follow, from_now, dict(zip(_STREAMS, passages, strict=True)))
+    finally:
+        for stream, one in zip(_STREAMS, passages, strict=True):
+            with suppress(OSError):
+                write_all(stream, [one.end()])
+
+
+def _pass_on(host: Host, job: Job, follow: bool, from_now: bool, passages: dict[int, Passage]) -> Reading:
     reading = Reading(job.id, follow=follow, from_now=from_now, stdout_from=0, stderr_from=0)
     told = ""
 
@@ -84,7 +99,7 @@ def pass_on(host: Host, job: Job, *, follow: bool, from_now: bool) -> Reading:
         if piece.dropped:
             complain(f"{piece.dropped:,} bytes of {_STREAMS[piece.stream]} are gone: the log keeps the last of it only")
         elif piece.data:
-            write_all(piece.stream, [piece.data])
+            write_all(piece.stream, [passages[piece.stream].feed(piece.data)])
     if reading.job is not None and reading.job.state == "unknown":
         raise JobUnknownError(
             f"{host.name}: what became of the job {job.id} is unknown: its keeper was killed, or the machine went down. "
@@ -141,7 +156,7 @@ def report(info: JobInfo) -> str:
         "duration_s": info.duration,
         **({"trouble": info.trouble} if info.trouble else {}),
     }
-    return json.dumps(facts, ensure_ascii=False)
+    return json_text(facts)
 
 
 def put(text: str) -> None:

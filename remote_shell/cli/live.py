@@ -19,8 +19,10 @@ from collections.abc import Callable
 
 from remote_shell.cli.keys import HELP, Keys
 from remote_shell.cli.screen import Screen
+from remote_shell.cli.showing import passage
 from remote_shell.client.remote import write_all
 from remote_shell.client.shell import AsyncShell
+from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.raw import RawTerminal, is_hung_up, window_size
 from remote_shell.terminal.restore import Leaver
@@ -40,7 +42,8 @@ _AT_MARGIN = re.compile(
 class LiveTerminal:
     """Descriptors 0 and 1, for one command after the other.
 
-    `away` says whether there is no connection, `brief` whether that is not worth a word yet; `leave` ends the REPL.
+    `away` says whether there is no connection, `brief` whether that is not worth a word yet; `leave` ends the REPL. `allowed` is what
+    commands may do to it besides drawing.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class LiveTerminal:
         away: Callable[[], bool],
         leave: Callable[[], None],
         brief: Callable[[], bool] = lambda: False,
+        allowed: Allowed = NOTHING_ALLOWED,
     ) -> None:
         self._screen = screen
         self._away = away
         self._brief = brief
         self._leave = leave
         self._tracker = ModeTracker()
+        self._passage = passage(1, allowed, terminal=True)
         self._keys = Keys()
         self._shell: AsyncShell | None = None
         self._terminal: RawTerminal | None = None
@@ -93,6 +98,8 @@ class LiveTerminal:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGWINCH)
         self._shell.on_mode = None
         self._shell = None
+        with contextlib.suppress(OSError):  # hung up
+            self._write(self._passage.end())
         if self._tracker.on_alternate_screen:
             self._screen.returned()  # where the cursor was before the program took the screen
         Leaver(1, self._tracker, self._terminal).leave()
@@ -100,9 +107,9 @@ class LiveTerminal:
 
     def write(self, stream: int, data: bytes) -> None:
         """What the command wrote."""
-        self._tracker.feed(data)
+        data = self._passage.feed(data)
         try:
-            self._screen.write(1, data)
+            self._write(data)
         except OSError:
             if not is_hung_up(0):
                 raise
@@ -111,6 +118,10 @@ class LiveTerminal:
         self._tail = (self._tail + data)[-_TAIL:]
         if _AT_MARGIN.search(self._tail):
             self._screen.returned()
+
+    def _write(self, data: bytes) -> None:
+        self._tracker.feed(data)
+        self._screen.write(1, data)
 
     @property
     def is_raw(self) -> bool:

@@ -23,12 +23,11 @@ from remote_shell.cli.history import state_path
 from remote_shell.cli.own_info import facts
 from remote_shell.cli.ran import Commands, Ran
 from remote_shell.cli.screen import Screen, printable
+from remote_shell.cli.showing import Passage, passage
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.outcome import signal_number
 from remote_shell.config.shell import OnLost
 from remote_shell.errors import RemoteShellError
-from remote_shell.terminal.modes import ModeTracker
-from remote_shell.terminal.restore import Leaver
 
 _MEASURE_TIME = 1.0  # seconds that :info waits for the round trip
 _SEARCH_MAX = 2000  # entries that are looked through
@@ -156,7 +155,9 @@ class OwnCommands:
         self._screen.lines(own_texts.in_full(self._screen, ran, self._around.editor.home, self._prefix))
 
     async def _out(self, rest: str) -> None:
-        self._print_kept(self._the(rest, self._commands.last))
+        shown = passage(1)
+        self._print_kept(self._the(rest, self._commands.last), shown)
+        self._screen.write(1, shown.end())
         self._screen.fresh_line()
 
     async def _hist(self, rest: str) -> None:
@@ -215,15 +216,10 @@ class OwnCommands:
     async def _attach(self, rest: str) -> int | None:
         running = self._commands.in_background
         ran = self._the(rest, running[-1] if running else None)
-        self._print_kept(ran)
+        shown = passage(1)
+        self._print_kept(ran, shown)
         if ran.running:
-            tracker = ModeTracker()
-
-            def show(data: bytes) -> None:
-                tracker.feed(data)
-                self._screen.write(1, data)
-
-            ran.watcher = show
+            ran.watcher = lambda data: self._screen.write(1, shown.feed(data))
             try:
                 await self.background.wait(ran)
             except asyncio.CancelledError:
@@ -231,9 +227,10 @@ class OwnCommands:
                 raise
             finally:
                 ran.watcher = None
-                Leaver(1, tracker, None).leave()
+                self._screen.write(1, shown.end())
             self._screen.fresh_line()
             return ran.status
+        self._screen.write(1, shown.end())
         self._screen.fresh_line()
         self._screen.note(own_texts.ended(self._screen, ran))
         return ran.status
@@ -336,15 +333,11 @@ class OwnCommands:
             raise WrongError(f"no command {printable(text)}; {self._prefix}jobs lists them")
         return ran
 
-    def _print_kept(self, ran: Ran) -> None:
+    def _print_kept(self, ran: Ran, shown: Passage) -> None:
         output = ran.output
         if output.dropped:
             self._screen.note(f"the first {own_texts.size(output.dropped)} are not kept any more")
-        tracker = ModeTracker()
-        data = output.printable
-        tracker.feed(data)
-        self._screen.write(1, data)
-        Leaver(1, tracker, None).leave()
+        self._screen.write(1, shown.feed(output.data))
 
 
 def _rows() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -53,6 +53,7 @@ class Errand:
         self.timeout = timeout
         self.no_stdin = no_stdin
         self.command_id = command_id
+        self.pty = pty
         # The server ends it in time and tells; our own clock only stands in for a server that can't be reached.
         self.patience = None if timeout is None else timeout + DEFAULT_LIMITS.kill_grace + _SLACK
         self._more: dict[str, Any] = {
@@ -128,8 +129,11 @@ class Signals:
             self._process.send_signal(number)
 
 
-def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
-    """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError."""
+def perform(target: str, options: dict[str, Any], errand: Errand, allowed: frozenset[str] | None = None) -> int:
+    """Run it with our own streams; returns the exit status. Raises what the client raises, and BrokenPipeError.
+
+    `allowed` is what its output may do to our terminal; None: what hosts.toml says.
+    """
     notices = Notices(target, complain, timer)
     on_state = notices.on_state if os.isatty(2) else None
     with (
@@ -140,7 +144,7 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
         try:
             process = errand.start(host, captured=False)
             signals.pass_to(process)
-            with ended_on_error(process):
+            with ended_on_error(process), _shown(process, target, errand, allowed):
                 to_the_end(process, errand)
         except EndedHereError:
             unsure = left_unsure(host, target)
@@ -154,6 +158,16 @@ def perform(target: str, options: dict[str, Any], errand: Errand) -> int:
         if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
         return status_of(process)
+
+
+def _shown(
+    process: RemoteProcess, target: str, errand: Errand, allowed: frozenset[str] | None
+) -> AbstractContextManager[None]:
+    if not (os.isatty(1) or os.isatty(2)):
+        return nullcontext()
+    from remote_shell.cli import showing
+
+    return showing.shown(process, showing.allowed_for(target, allowed), terminal=errand.pty)
 
 
 def to_the_end(process: RemoteProcess, errand: Errand, **more: Any) -> tuple[Any, Any]:

@@ -6,7 +6,6 @@ it, `own_commands` shows it.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
@@ -16,12 +15,6 @@ COMMANDS_MAX = 1000  # commands, above which the oldest that ended go
 TEXT_MAX = (
     32 * 1024 + 1
 )  # characters of a line that is kept: one more than the history takes, which so refuses what was cut
-
-# What makes a terminal answer: printed again, it would type its answer at our prompt.
-_QUESTIONS = (  # compiled at the first use: it takes a millisecond
-    rb"\x05|\x1bZ|\x1b\[[>=?]?[0-9;]*[cnx]|\x1b\[\??[0-9;]*\$p|\x1b\[\?[0-9;]*u|\x1b\[>[0-9;]*q|\x1b\[(?:1[1-9]|2[01])t"
-    rb"|\x1b\][0-9;]*\?(?:\x07|\x1b\\)|\x1bP[+$]q[^\x1b]*\x1b\\"
-)
 
 
 class Kept:
@@ -40,11 +33,6 @@ class Kept:
     def data(self) -> bytes:
         """What is kept."""
         return bytes(self._data)
-
-    @property
-    def printable(self) -> bytes:
-        """What is kept, without the questions to a terminal in it."""
-        return re.sub(_QUESTIONS, b"", self._data)
 
     def add(self, data: bytes) -> None:
         """More of it came."""

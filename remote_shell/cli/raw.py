@@ -20,9 +20,11 @@ from remote_shell.cli.keys import ESCAPE, HELP, Escape, Keys, help_for
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.outlet import Outlet
+from remote_shell.cli.showing import passage
 from remote_shell.client.async_ import AsyncHost, connect_async
 from remote_shell.client.async_process import AsyncProcess
 from remote_shell.client.retry import State
+from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConnectionLostError
 from remote_shell.terminal.modes import ModeTracker
@@ -42,12 +44,14 @@ def perform_on_terminal(
     options: dict[str, Any],
     start: Start,
     *,
+    allowed: Allowed = NOTHING_ALLOWED,
     escape: int | None = ESCAPE,
     signalled: Callable[[str], int] = exit_status.of_signal,
 ) -> int:
     """Connect, start, join the two terminals; returns the exit status. Raises what the client raises.
 
-    `escape` is the key that begins one, `signalled` makes a status of the signal that ended the program.
+    `allowed` is what the program may do to our terminal besides drawing, `escape` is the key that begins one, `signalled` makes a status
+    of the signal that ended the program.
     """
     if "trace" in options:
         from remote_shell.cli.tracing import keep_off_screen
@@ -55,7 +59,7 @@ def perform_on_terminal(
         keep_off_screen(options)
     gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
-        terminals = RawTerminals(str(target), escape, signalled)
+        terminals = RawTerminals(str(target), allowed, escape, signalled)
         return loop.run(_perform(terminals, target, options, start, gone))
     except LeftError as left:
         return _LEFT if left.signal is None else exit_status.leave_by_signal(left.signal)
@@ -93,9 +97,14 @@ class RawTerminals:
     """Our terminal, and one program's. Made before the connection, which tells it of its states."""
 
     def __init__(
-        self, name: str, escape: int | None = ESCAPE, signalled: Callable[[str], int] = exit_status.of_signal
+        self,
+        name: str,
+        allowed: Allowed = NOTHING_ALLOWED,
+        escape: int | None = ESCAPE,
+        signalled: Callable[[str], int] = exit_status.of_signal,
     ) -> None:
         self._name = name
+        self._passage = passage(1, allowed, terminal=True)
         self._help = HELP if escape is None else help_for(escape)
         self._signalled = signalled
         self._keys = Keys(escape)
@@ -157,8 +166,10 @@ class RawTerminals:
     async def _output(self, process: AsyncProcess, outlet: Outlet) -> int:
         assert process.stdout is not None, "a pipe"
         while data := await process.stdout.read(_READ):
-            outlet.put(data)
+            outlet.put(self._passage.feed(data))
             await outlet.drained()
+        outlet.put(self._passage.end())
+        await outlet.drained()
         await process.wait()
         end = process.result
         assert end is not None, "it ended"

@@ -25,10 +25,12 @@ from remote_shell.cli.live import LiveTerminal
 from remote_shell.cli.main import complain
 from remote_shell.cli.ran import Commands, Ran
 from remote_shell.cli.screen import Screen, printable, size_text
+from remote_shell.cli.showing import Streams
 from remote_shell.cli.telling import Telling
 from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.retry import State
 from remote_shell.client.shell import AsyncShell, ShellResult
+from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.config.shell import OnLost
 from remote_shell.errors import (
     CommandError,
@@ -57,7 +59,14 @@ class LeftBySignalError(Exception):
 class Repl:
     """One person at live shells of `name`, as `connect` was told. Made first, since the client tells it of its states."""
 
-    def __init__(self, screen: Screen, name: str, prefix: str = own_line.PREFIX, on_lost: OnLost = "kill") -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        name: str,
+        prefix: str = own_line.PREFIX,
+        on_lost: OnLost = "kill",
+        allowed: Allowed = NOTHING_ALLOWED,
+    ) -> None:
         self.screen = screen
         self.status = 0  # of the last command
         self.commands = Commands()
@@ -83,11 +92,16 @@ class Repl:
         # Where stdout is a file it gets what the command wrote, and no more: then there is no terminal over there either.
         self._live = (
             LiveTerminal(
-                screen, lambda: self._telling.notices.away, self._left_by_keys, lambda: self._telling.notices.is_brief
+                screen,
+                lambda: self._telling.notices.away,
+                self._left_by_keys,
+                lambda: self._telling.notices.is_brief,
+                allowed,
             )
             if os.isatty(0) and os.isatty(1)
             else None
         )
+        self._streams = Streams(screen, allowed)  # of commands without a terminal
         self._telling.live = self._live
         self._unfinished: Ran | None = None  # its session was lost, and its shell is to be attached again
         self._others = False  # what comes back unread was typed before we attached
@@ -260,7 +274,7 @@ class Repl:
         try:
             if self._live is not None:
                 self._live.begin(shell)
-            await shell.join(on_output=self._live.write if self._live is not None else self.screen.write)
+            await shell.join(on_output=self._live.write if self._live is not None else self._streams.write)
         except ConnectionLostError:
             if not self._shell_gone:
                 raise
@@ -284,7 +298,7 @@ class Repl:
         self._measure()
         ran, self._unfinished = self._unfinished if joined else None, None
         ran = ran or self.commands.begin(line, shell.cwd)
-        write = self._live.write if self._live is not None else self.screen.write
+        write = self._live.write if self._live is not None else self._streams.write
 
         def on_output(stream: int, data: bytes) -> None:
             self._arrived += len(data)
@@ -333,6 +347,8 @@ class Repl:
                 unended = self._live.end()
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
                 self._take_back(shell, unended)
+            else:
+                self._streams.end()
             if result is None and self._shell_gone and self._keeps:
                 self._unfinished = ran
             else:

@@ -1,12 +1,13 @@
 """Playing a recording in the person's terminal, at the pace at which it came about.
 
-Its output passes `safe` on the way to a terminal, which is left as it was found however it ends. Keys are ours, and the terminal's own
+Its output passes `showing` on the way to a terminal, which is left as it was found however it ends. Keys are ours, and the terminal's own
 answers to what is played are no keys. Time and keys come from outside, so that tests wait for nothing. Neighbours: `terminal.cast`
 reads, `commands.replay` has the options.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 from remote_shell.cli.exit_status import INTERRUPTED, leave_by_signal
 from remote_shell.cli.main import complain
+from remote_shell.cli.showing import passage
 from remote_shell.client.remote import write_all
 from remote_shell.terminal.cast import DamagedError, Head, Moment, read_head, read_moments
 from remote_shell.terminal.modes import ModeTracker
@@ -123,11 +125,6 @@ def replay(file: IO[bytes], name: str, *, speed: float, idle_limit: float, wait:
     return status or (NOT_ALL if damages else 0)
 
 
-def safe(text: str) -> bytes:
-    """A recording's output as it may go to a terminal."""
-    return text.encode("utf-8", "replace")
-
-
 def _readable(moments: Iterable[Moment | DamagedError], damages: list[DamagedError]) -> Iterator[Moment]:
     for one in moments:
         if isinstance(one, Moment):
@@ -140,12 +137,14 @@ def _on_terminal(moments: Iterable[Moment], head: Head, *, speed: float, idle_li
     rows, columns = window_size(1)
     if head.rows > rows or head.columns > columns:
         complain(f"recorded at {head.columns}x{head.rows}, and this terminal has {columns}x{rows}: lines may break")
-    tracker = ModeTracker()
+    tracker, passing = ModeTracker(), passage(1, terminal=True)
 
-    def show(text: str) -> None:
-        data = safe(text)
+    def pass_on(data: bytes) -> None:
         tracker.feed(data)
         write_all(1, [data])
+
+    def show(text: str) -> None:
+        pass_on(passing.feed(text.encode("utf-8", "replace")))
 
     keys = 0 if os.isatty(0) and wait else -1
     with _Ending() as ending:
@@ -166,6 +165,8 @@ def _on_terminal(moments: Iterable[Moment], head: Head, *, speed: float, idle_li
         except SignalledError:
             pass
         finally:
+            with contextlib.suppress(OSError):
+                pass_on(passing.end())
             _leave(leaver, keys)
     return leave_by_signal(ending.signal) if ending.signal is not None else 0
 

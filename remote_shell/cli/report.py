@@ -47,6 +47,7 @@ from remote_shell.errors import (
     UsageError,
 )
 from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.terminal.visible import SPECIAL
 from remote_shell.wire.messages import from_system
 
 # the first that fits is the word in `error`; a CommandError brings its own
@@ -98,9 +99,14 @@ def line_of(report: dict[str, Any]) -> bytes:
     """The object on its line."""
     if report["connection_lost"]:  # what is known is in `error`: a lost connection is never an exit status
         report |= {"exit_status": None, "signal": None, "timed_out": False}
-    text = json.dumps(report, ensure_ascii=False) + "\n"
+    text = json_text(report) + "\n"
     # What was not UTF-8 in our argv is a lone surrogate in Python; so written, it is one in JSON's own escape.
     return text.encode("utf-8", "backslashreplace")
+
+
+def json_text(facts: dict[str, Any]) -> str:
+    """JSON for people too: what a terminal would obey, or show in another order, stands in it as \\uXXXX."""
+    return SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(facts, ensure_ascii=False))
 
 
 def put_error(report: dict[str, Any], error: BaseException, message: str) -> None:

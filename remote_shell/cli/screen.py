@@ -1,7 +1,7 @@
 """What the REPL puts on the terminal besides what commands write: the prompt, quiet marks, notes.
 
-Commands' bytes pass unchanged; ours are told from them by being dim, and never by colour alone. Imports no prompt_toolkit, so
-that all of it can be tested as text. Neighbour: `repl`.
+Commands' bytes pass unchanged, since `showing` has seen to them; ours are told from them by being dim, and never by colour alone. Imports
+no prompt_toolkit, so that all of it can be tested as text. Neighbour: `repl`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from remote_shell.client.remote import write_all
+from remote_shell.terminal.visible import last_sign, shown
 
 SLOW = 1.0  # seconds above which a command's time is shown
 _COLOURS = {
@@ -44,7 +45,7 @@ class Screen:
     def write(self, stream: int, data: bytes) -> None:
         """Bytes of a command, to our own descriptor 1 or 2, unchanged. Raises OSError."""
         if data:
-            self._last = data[-1:]
+            self._last = last_sign(data) or self._last
             write_all(stream, [data])
 
     def echoed(self) -> None:
@@ -65,6 +66,7 @@ class Screen:
     def note(self, text: str, colour: str = "dim") -> None:
         """A line of ours, to stderr: what commands write to stdout stays theirs alone."""
         self._last = b"\n"
+        text = shown(text)  # there may be words of the server's in it
         try:
             sys.stderr.write(f"{self.paint(text, colour) if text else ''}\n")
             sys.stderr.flush()

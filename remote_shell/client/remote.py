@@ -64,6 +64,7 @@ class Remote:
         for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr)):
             if descriptor >= 0:  # doubled, as a local child's are: the caller may close its own at once
                 self._relays.append((stream, _Doubled(descriptor)))
+        self._passages: dict[int, Callable[[bytes], bytes]] = {}
         self._feed = Feed(driver, conversation, state, redirect.stdin) if redirect.stdin >= 0 else None
 
     def begin(self, given: memoryview | None) -> None:
@@ -121,7 +122,13 @@ class Remote:
             if not done and deadline is not None and time.monotonic() >= deadline:
                 return False
 
+    def pass_through(self, stream: int, passage: Callable[[bytes], bytes]) -> None:
+        """From now on what goes to a descriptor of ours is what `passage` makes of it; called by the thread that waits."""
+        self._passages[stream] = passage
+
     def _pass_on(self, stream: int, descriptor: int, chunks: list[bytes | memoryview]) -> None:
+        if stream in self._passages:
+            chunks = [self._passages[stream](b"".join(chunks))]
         try:
             write_all(descriptor, chunks)
         except OSError:
@@ -435,6 +442,9 @@ def write_all(descriptor: int, chunks: list[bytes | memoryview]) -> None:
     """Write everything, also to a descriptor that was set non-blocking. Raises OSError."""
     at = 0
     while at < len(chunks):
+        if not chunks[at]:  # a filter may have left nothing
+            at += 1
+            continue
         try:
             count = os.writev(descriptor, chunks[at : at + _IOV_MAX])
         except BlockingIOError:

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import time
+from typing import Any
 
 from remote_shell.client import ssh_command, ssh_faults
 from remote_shell.client.plan import Trip
@@ -32,7 +33,10 @@ _FAULT_TIME = 1.0  # the same before there was a connection
 class SshLink(PlainLink):
     """`handshake` until the preamble was seen, then a link as any other; its `transport` is that of the socket behind the pipe."""
 
-    __slots__ = ("_ahead", "_errors", "_limits", "_pid", "_pidfd", "_preamble", "_trip", "_shown", "_status", "_words")
+    __slots__ = (
+        *("_ahead", "_errors", "_limits", "_pid", "_pidfd", "_preamble", "_trip", "_shown", "_status", "_visible"),
+        "_words",
+    )
 
     def __init__(self, trip: Trip, seconds: float, limits: Limits) -> None:
         """Start it. With `trip.asks` it may use our terminal, for questions and for what it says.
@@ -44,6 +48,7 @@ class SshLink(PlainLink):
         self._trip = trip
         self._limits = limits
         self._shown = 0  # so many bytes of what it says
+        self._visible: Any = None  # Visible, from the first word on
         self._preamble = Preamble()
         self._ahead = b""
         self._words = b""
@@ -107,8 +112,14 @@ class SshLink(PlainLink):
     def show(self) -> None:
         """What ssh said, to the person whom it may be asking something; not at once, since mostly it goes on or ends, and then we speak."""
         if self._trip.asks and self._shown < len(self._words):
+            words = self._words[self._shown :]
+            if os.isatty(2):  # words of the other side may be among them
+                from remote_shell.terminal.visible import Visible  # few connections ask or warn
+
+                self._visible = self._visible or Visible()
+                words = self._visible.feed(words)
             with contextlib.suppress(OSError):
-                os.write(2, self._words[self._shown :])
+                os.write(2, words)
             self._shown = len(self._words)
 
     def too_slow(self, seconds: float) -> Exception:

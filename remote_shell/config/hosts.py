@@ -18,6 +18,9 @@ from remote_shell.errors import ConfigError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+ALLOW = ("title", "clipboard", "all")  # what output may do to the person's terminal besides drawing
+Allowed = frozenset[str]  # some of them
+NOTHING_ALLOWED: Allowed = frozenset()
 LABEL_MAX = 32  # cells of the terminal
 _TEXT_KEYS = ("target", "identity", "secret_file", "fingerprint", "colour", "label", "remote_command")
 _INSTEAD = {  # of an empty text; an empty label is none, as who writes one means it
@@ -29,6 +32,7 @@ _INSTEAD = {  # of an empty text; an empty label is none, as who writes one mean
 }
 _KEYS = (
     *("target", "identity", "secret_file", "fingerprint", "remote_command", "groups", "label", "colour", "production"),
+    "allow",
     *shell.KEYS,
 )
 _NOT_SSH = {"secret_file": "ssh logs in", "fingerprint": "ssh knows the host by its own known_hosts"}
@@ -38,7 +42,7 @@ class Host:
     """One `[hosts.NAME]` table. Paths are absolute; what the table leaves out is None, empty or False."""
 
     __slots__ = (
-        *("colour", "fingerprint", "groups", "identity", "label", "name", "on_lost", "prefix", "production"),
+        *("allow", "colour", "fingerprint", "groups", "identity", "label", "name", "on_lost", "prefix", "production"),
         *("remote_command", "secret_file", "target"),
     )
 
@@ -53,6 +57,7 @@ class Host:
         self.label: str | None = None  # shown before the name
         self.colour: str | None = None
         self.production = False
+        self.allow = NOTHING_ALLOWED  # what its output may do to our terminal
         self.prefix: str | None = None  # of the shell's own commands
         self.on_lost: OnLost | None = None  # what becomes of a shell whose client is lost
 
@@ -170,6 +175,7 @@ def _host(name: str, table: object, path: str) -> Host:
     host.groups = tuple(table.get("groups", ()))
     host.colour = table.get("colour")
     host.production = table.get("production", False)
+    host.allow = frozenset(table.get("allow", ()))
     host.label, host.prefix, host.on_lost = table.get("label") or None, table.get("prefix"), table.get("on_lost")
     return host
 
@@ -188,6 +194,8 @@ def _check_key(where: str, key: str, value: object) -> None:
         raise ConfigError(f"{where} colour: must be one of {', '.join(COLOURS)}")
     if key == "production" and not isinstance(value, bool):
         raise ConfigError(f"{where} production: must be true or false")
+    if key == "allow" and not (isinstance(value, list) and all(word in ALLOW for word in value)):
+        raise ConfigError(f'{where} allow: must be a list of {", ".join(ALLOW)}, such as ["title"]')
     if key == "groups" and not (
         isinstance(value, list) and all(isinstance(group, str) and _is_name(group) for group in value)
     ):

@@ -100,6 +100,7 @@ class CommandLine:
         self.prints_settings = False  # -G
         self.prints_version = False  # -V
         self.trace: str | None = None  # --trace[=FILE], which ssh has not: "" is stderr
+        self.allow: str | None = None  # --allow WHAT, which ssh has not
 
     @property
     def is_shareable(self) -> bool:
@@ -113,6 +114,7 @@ class CommandLine:
             and not settings.flag("forkafterauthentication")
             and not settings.is_verbose
             and self.trace is None
+            and self.allow is None
             and not settings.tunnels
             and self.log_file is None
             and settings.text("controlpath").lower() != "none"
@@ -147,6 +149,15 @@ def _options(line: CommandLine, words: list[str]) -> tuple[list[str], bool]:
         at += 1
         if word == "--trace" or word.startswith("--trace="):
             line.trace = word[len("--trace=") :]
+            continue
+        if word == "--allow":
+            if at == len(words):
+                raise UsageError("--allow needs a word: title, clipboard or all")
+            line.allow = words[at]
+            at += 1
+            continue
+        if word.startswith("--allow="):
+            line.allow = word[len("--allow=") :]
             continue
         letters = word[1:]
         while letters:

@@ -11,7 +11,7 @@ import os
 import pwd
 from typing import Any, NamedTuple
 
-from remote_shell.config.hosts import lookup
+from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed, lookup
 from remote_shell.config.paths import expand_home
 from remote_shell.config.targets import DEFAULT_PORT, Target, parse_target
 from remote_shell.errors import IdentityError, UsageError
@@ -22,12 +22,16 @@ _OWN_KINDS = ("unix:", "tls:", "tcp:")
 
 
 class Place(NamedTuple):
-    """`name` is the host as it was typed. `options` are for `connect`; `identities` are those that may be used, best first."""
+    """`name` is the host as it was typed. `options` are for `connect`; `identities` are those that may be used, best first.
+
+    `allowed` is what output may do to our terminal, by hosts.toml.
+    """
 
     name: str
     target: Target
     options: dict[str, Any]
     identities: list[str]
+    allowed: Allowed = NOTHING_ALLOWED
 
 
 class Destination(NamedTuple):
@@ -76,11 +80,11 @@ def find(line: CommandLine, *, system: str = SYSTEM_FILE) -> Place:
     if destination.port:
         settings.add_given("Port", destination.port, f"{line.destination[:200]!a}: the port")
     options: dict[str, Any] = {}
-    host = destination.host
+    host, allowed = destination.host, NOTHING_ALLOWED
     if host.startswith(_OWN_KINDS):
         target = parse_target(host)
     elif (entry := lookup(host)) is not None:
-        target = entry.target
+        target, allowed = entry.target, entry.allow
         options = {"identity": entry.identity, "secret_file": entry.secret_file, "fingerprint": entry.fingerprint}
     else:
         read_config(settings, host, line.config_file, system=system)
@@ -97,7 +101,7 @@ def find(line: CommandLine, *, system: str = SYSTEM_FILE) -> Place:
         if target.kind != "unix":
             options |= {"identity": _first_usable(identities, line)}
     options["connect_timeout"] = settings.connect_timeout
-    return Place(host, target, options, identities)
+    return Place(host, target, options, identities, allowed)
 
 
 def _host_target(host: str) -> Target:

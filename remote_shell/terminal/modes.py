@@ -20,12 +20,12 @@ from collections.abc import Iterable
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 
 # C0 controls within a sequence are obeyed and the sequence goes on; ESC, CAN and SUB end it, and so do bytes from 0x80 up.
-_C0 = rb"\x00-\x17\x19\x1c-\x1f\x7f"
-_CONTROLS = bytes(number for number in (*range(0x20), 0x7F) if number not in (0x18, 0x1A, 0x1B))
+CONTROLS_WITHIN = rb"\x00-\x17\x19\x1c-\x1f\x7f"
+CONTROLS = bytes(number for number in (*range(0x20), 0x7F) if number not in (0x18, 0x1A, 0x1B))
 _ESC, _SO, _SI = b"\x1b", b"\x0e", b"\x0f"
 _NEXT = re.compile(rb"[\x0e\x0f\x1b]")
-_WHOLE = re.compile(rb"\x1b[C]*(?:\[[C -?]*[@-~]|[ -/][C -/]*[0-~]|[0-Z\\-~])".replace(b"C", _C0))
-_PART = re.compile(rb"\x1b[C]*(?:\[[C -?]*|[ -/][C -/]*)?".replace(b"C", _C0))
+_WHOLE = re.compile(rb"\x1b[C]*(?:\[[C -?]*[@-~]|[ -/][C -/]*[0-~]|[0-Z\\-~])".replace(b"C", CONTROLS_WITHIN))
+_PART = re.compile(rb"\x1b[C]*(?:\[[C -?]*|[ -/][C -/]*)?".replace(b"C", CONTROLS_WITHIN))
 _CSI = re.compile(rb"\x1b\[([<-?]?)([0-9:;]*)([ -/]*)([@-~])")
 
 # What opens a string, and what ends it. ST is ESC \: any ESC ends a string and begins a sequence, so that a string whose
@@ -210,7 +210,7 @@ class ModeTracker:
 
     def _bare(self, sequence: bytes) -> bytes:
         """The sequence without the controls in it, which are obeyed first."""
-        bare = sequence.translate(None, _CONTROLS)
+        bare = sequence.translate(None, CONTROLS)
         if len(bare) != len(sequence):
             for control in _NEXT.findall(sequence, 1):
                 self._shift(control)

@@ -6,24 +6,8 @@ import os
 
 import pytest
 
-from remote_shell.cli.gathered import Labelled, Printer, PrintingError, Section, show, visible
+from remote_shell.cli.gathered import Labelled, Printer, PrintingError, Section, show
 from remote_shell.cli.spool import Spool, Store
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (b"plain \xc3\xa9\t\n", b"plain \xc3\xa9\t\n"),
-        (b"\x1b[1;31mred\x1b[m\r\n", b"\x1b[1;31mred\x1b[m\r\n"),
-        (b"\x1b[38:5:1mx", b"\x1b[38:5:1mx"),
-        (b"\x1b[2J\x1b]0;t\x07", b"\\x1b[2J\\x1b]0;t\\x07"),
-        (b"a\rb\x00\x7f", b"a\\x0db\\x00\\x7f"),
-        (b"\xc2\x9b2J \xc2\xa0", b"\\x9b2J \xc2\xa0"),  # CSI as one character; a no-break space stays
-        (b"\x1b[\x1b[2m", b"\\x1b[\x1b[2m"),
-    ],
-)
-def test_control_characters_are_shown_and_colours_stay(data: bytes, text: bytes) -> None:
-    assert visible(data) == text
 
 
 def test_a_section_says_who_and_how(capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,18 +79,3 @@ def test_who_watches_gets_what_comes() -> None:
     ran.watcher = seen.append
     commands.wrote(ran, b"one")
     assert seen == [b"one"]
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        *(b"\x1b[6n", b"\x1b[c", b"\x1b[>0c", b"\x1b[?u", b"\x1b[>q", b"\x1b[14t", b"\x05"),
-        *(b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x1b[?2026$p"),
-    ],
-)
-def test_what_a_terminal_would_answer_is_not_printed_again(question: bytes) -> None:
-    commands = Commands()
-    ran = commands.begin("vim", "/")
-    commands.wrote(ran, b"\x1b[1mbold" + question + b"\x1b[2J\x1b[3;1Hx")
-    assert ran.output.printable == b"\x1b[1mbold\x1b[2J\x1b[3;1Hx"
-    assert question in ran.output.data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from remote_shell.cli.arguments import add_job_arguments
+from remote_shell.cli.arguments import add_allow, add_job_arguments
 
 DESCRIPTION = """\
 Shows what a job writes from now on and ends as it ends. `logs -f` shows what it
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `attach` takes."""
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
+    add_allow(parser)
     add_job_arguments(parser)
 
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connected(arguments) as host:
         job = found(host, arguments.job)
         try:
-            pass_on(host, job, follow=True, from_now=True)
+            pass_on(host, job, follow=True, from_now=True, allowed=arguments.allow)
         except KeyboardInterrupt:
             complain(f"left: the job {job.id} goes on. Again: remote-shell attach {arguments.target} {job.id}")
             return INTERRUPTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from remote_shell.cli.arguments import add_job_arguments
+from remote_shell.cli.arguments import add_allow, add_job_arguments
 
 DESCRIPTION = """\
 Prints what a job wrote: its stdout on ours, its stderr on ours, byte for byte.
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on until nobody holds its output; over lost connections too"
     )
+    add_allow(parser)
     add_job_arguments(parser)
 
 
@@ -36,5 +37,5 @@ def run(arguments: argparse.Namespace) -> int:
     from remote_shell.cli.job import connected, found, pass_on
 
     with connected(arguments) as host:
-        pass_on(host, found(host, arguments.job), follow=arguments.follow, from_now=False)
+        pass_on(host, found(host, arguments.job), follow=arguments.follow, from_now=False, allowed=arguments.allow)
     return 0

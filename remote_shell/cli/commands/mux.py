@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from remote_shell import DEVNULL
@@ -350,7 +351,8 @@ class Caller:
                 end_gently(process, terminal=False)
                 process.abandon()
                 return mux.STATUS + bytes([FAILED])
-            process.communicate()
+            with self._shown(process, (stdout, stderr)):
+                process.communicate()
             end = process.result
             assert end is not None, "it ended"
             # also one that we ended, and that says so by 0
@@ -361,6 +363,13 @@ class Caller:
         except BaseException as error:
             process.abandon()
             return self._failed(error)
+
+    def _shown(self, process: RemoteProcess, descriptors: tuple[int, int]) -> AbstractContextManager[None]:
+        if not any(map(os.isatty, descriptors)):
+            return nullcontext()
+        from remote_shell.cli.showing import shown
+
+        return shown(process, self._mux.place.allowed, terminal=False, descriptors=descriptors)
 
     def _arguments(self, words: list[str], environment: dict[str, str]) -> dict[str, Any]:
         settings = self._mux.line.settings

@@ -14,9 +14,9 @@ from remote_shell.cli.arguments import seconds
 DESCRIPTION = """\
 Plays a recording (asciicast v2) that `serve --record` or asciinema made, at its
 own pace. Space pauses, . goes on by one step while it is paused, q or Ctrl-C
-leaves. Titles, and what would write to the clipboard or have the terminal
-answer, are not passed on. Where stdout is no terminal, all of its output is
-written at once and as it is. FILE may be - for stdin.\
+leaves. Titles, clipboard and their like stay untouched, as they do by `run -t`.
+Where stdout is no terminal, all of its output is written at once and as it is.
+FILE may be - for stdin.\
 """
 EXAMPLES = """\
 exit status: 0; 1 if a part of FILE could not be read; 130 Ctrl-C

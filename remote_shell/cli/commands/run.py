@@ -10,7 +10,14 @@ import os
 import re
 
 from remote_shell import PIPE
-from remote_shell.cli.arguments import add_client_options, client_options, environment_pairs, seconds, split_rest
+from remote_shell.cli.arguments import (
+    add_allow,
+    add_client_options,
+    client_options,
+    environment_pairs,
+    seconds,
+    split_rest,
+)
 
 DESCRIPTION = """\
 Runs one command on TARGET. Its stdin, stdout and stderr are ours, byte for
@@ -53,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-t", "--pty", action="store_true", help="give it a terminal: for vim, top, sudo; its output is one stream then"
     )
+    add_allow(group)
     group.add_argument("--json", action="store_true", help="say how it ended, and what it wrote, in one JSON object")
     group.add_argument(
         "--id",
@@ -100,14 +108,20 @@ def run(arguments: argparse.Namespace) -> int:
     options = client_options(arguments)
     if arguments.pty and not arguments.json and not arguments.no_stdin and os.isatty(0):
         from remote_shell.cli.raw import perform_on_terminal
+        from remote_shell.cli.showing import allowed_for
 
         given = errand.arguments()
-        return perform_on_terminal(target, options, lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE))
+        return perform_on_terminal(
+            target,
+            options,
+            lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE),
+            allowed=allowed_for(target, arguments.allow),
+        )
     if arguments.json:
         from remote_shell.cli.report import perform_for_report
 
         return perform_for_report(target, options, errand)
-    return perform(target, options, errand)
+    return perform(target, options, errand, arguments.allow)
 
 
 def _detach(target: str, argv: list[str], arguments: argparse.Namespace, environment: dict[str, str]) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from remote_shell import PIPE
-from remote_shell.cli.arguments import add_client_options, client_options
+from remote_shell.cli.arguments import add_allow, add_client_options, client_options
 from remote_shell.cli.own_line import is_own, sign, words_of
 from remote_shell.config.shell import NOTHING, ShellDefaults
 from remote_shell.errors import UsageError
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("kill", "keep", "ask"),
         help="what becomes of the shell when this window is closed (else hosts.toml's, or kill: it ends)",
     )
+    add_allow(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--attach", action="store_true", help="take up a shell of yours, one in use elsewhere too")
     which.add_argument("--new", action="store_true", help="a new shell, whatever was left")
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             plain=arguments.plain,
             given=ShellDefaults(arguments.prefix, arguments.on_lost),
             wish="attach" if arguments.attach else "new" if arguments.new else "ask",
+            allowed=arguments.allow,
         )
     if arguments.attach or arguments.on_lost in ("keep", "ask"):
         raise UsageError(
@@ -85,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--raw needs a terminal on stdin; without --raw, stdin is run as a script")
     from remote_shell.cli.main import complain
     from remote_shell.cli.raw import perform_on_terminal
+    from remote_shell.cli.showing import allowed_for
     from remote_shell.config.hosts import shell_settings
 
     on_lost = shell_settings(arguments.target, ShellDefaults(None, arguments.on_lost)).on_lost
@@ -97,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.target,
         client_options(arguments) | _PATIENT,
         lambda host: host.popen(None, stdin=PIPE, stdout=PIPE, pty=True),
+        allowed=allowed_for(arguments.target, arguments.allow),
     )
 
 
@@ -114,18 +118,19 @@ def person_or_script(
     plain: bool = False,
     given: ShellDefaults = NOTHING,
     wish: Wish = "new",
+    allowed: frozenset[str] | None = None,
 ) -> int:
     """The REPL if stdin is a terminal, otherwise stdin as a script; returns the exit status.
 
-    `trial`: the server is our own and goes when we do. `given` was on the command line and wins over hosts.toml. Raises what the
-    client raises.
+    `trial`: the server is our own and goes when we do. `given` and `allowed` were on the command line and win over hosts.toml. Raises
+    what the client raises.
     """
     if not os.isatty(0):
         from remote_shell.cli.passing import Errand, perform
 
         # The shell itself reads the script, so `read`, here-documents, `exit 3` and a syntax error in the last line mean
         # what they mean to `sh`: a script cut into commands by us would be another language.
-        return perform(target, options, Errand(["bash", "-s"]))
+        return perform(target, options, Errand(["bash", "-s"]), allowed)
     from remote_shell.cli import loop
     from remote_shell.cli.exit_status import leave_by_signal
 
@@ -137,7 +142,7 @@ def person_or_script(
 
     gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
-        return loop.run(_person(target, options, trial, gone, plain, given, wish))
+        return loop.run(_person(target, options, trial, gone, plain, given, wish, allowed))
     except LeftBySignalError as left:
         return leave_by_signal(left.name)
     finally:
@@ -145,7 +150,14 @@ def person_or_script(
 
 
 async def _person(
-    target: str, options: dict[str, Any], trial: bool, gone: int, plain: bool, given: ShellDefaults, wish: Wish
+    target: str,
+    options: dict[str, Any],
+    trial: bool,
+    gone: int,
+    plain: bool,
+    given: ShellDefaults,
+    wish: Wish,
+    allowed: frozenset[str] | None,
 ) -> int:
     from remote_shell.cli.asking import answers
     from remote_shell.cli.editor import Editor
@@ -154,6 +166,7 @@ async def _person(
     from remote_shell.cli.nameplate import Nameplate
     from remote_shell.cli.repl import Repl
     from remote_shell.cli.screen import Screen
+    from remote_shell.cli.showing import allowed_for
     from remote_shell.cli.tabbing import Asker
     from remote_shell.cli.toolbar import is_wanted
     from remote_shell.client.async_ import connect_async
@@ -164,7 +177,7 @@ async def _person(
     screen = Screen(
         terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"), plain=plain
     )
-    repl = Repl(screen, os.uname().nodename if trial else target, *settings)
+    repl = Repl(screen, os.uname().nodename if trial else target, *settings, allowed_for(target, allowed))
     kept: OnLost = "keep" if settings.on_lost != "kill" and repl.on_terminal else "kill"
     connecting = connect_async(target, on_state=repl.on_state, on_lost=kept, **answers(gone), **options, **_PATIENT)
     try:

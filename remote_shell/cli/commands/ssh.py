@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -45,7 +45,8 @@ blanks and run by the account's shell there. user@ is refused unless it is the
 account that the server runs as.
 
 --trace prints each frame that crosses, --trace=FILE keeps them (remote-shell
-trace FILE shows them); such a call shares no connection.
+trace FILE shows them). --allow title, clipboard or all says what a program may
+do to our terminal besides drawing. Such calls share no connection.
 
 options of ssh(1) are served, ignored where nothing depends on them, or refused
 by name:
@@ -150,6 +151,7 @@ class _Errand:
             raise UsageError("-f needs a command to leave running, or -N")
         self.no_stdin = self.background or settings.flag("stdinnull")
         self.terminal = self._wants_terminal()
+        self._allowed = place.allowed if line.allow is None else _allowed(line.allow)
 
     def _wants_terminal(self) -> bool:
         """As ssh.c decides it."""
@@ -183,7 +185,11 @@ class _Errand:
                 host.wait_lost()
                 return FAILED
             process = host.popen(**self._arguments(), stdin=DEVNULL if self.no_stdin else None)
-            with ended_on_error(process), _raw(self.terminal and not self.no_stdin, process.resize):
+            with (
+                ended_on_error(process),
+                self._shown(process),
+                _raw(self.terminal and not self.no_stdin, process.resize),
+            ):
                 started()
                 try:
                     process.communicate()
@@ -195,6 +201,13 @@ class _Errand:
             mux.share(self._words)  # not before: a signal meanwhile would meet nobody who takes leave of the command
         assert end is not None, "it ended"
         return FAILED if end.signal is not None else end.status or 0
+
+    def _shown(self, process: Any) -> AbstractContextManager[None]:
+        if not (os.isatty(1) or os.isatty(2)):
+            return nullcontext()
+        from remote_shell.cli.showing import shown
+
+        return shown(process, self._allowed, terminal=self.terminal)
 
     def _open_tunnels(self, host: Any) -> bool:
         """-L and -R. False if one can't listen and that was to be a failure. They end with the connection."""
@@ -247,6 +260,7 @@ class _Errand:
             self.place.target,
             self._answers(asked=False) | self.place.options | self._trace() | {"grace": DEFAULT_LIMITS.terminal_grace},
             lambda host: self._start_there(host, arguments),
+            allowed=self._allowed,
             escape=self._settings.escape,
             signalled=lambda name: FAILED,
         )
@@ -273,6 +287,18 @@ class _Errand:
         return command_arguments(
             self._settings, self.command, dict(os.environ), subsystem=self.subsystem, terminal=self.terminal
         )
+
+
+def _allowed(text: str) -> frozenset[str]:
+    """--allow. Raises UsageError."""
+    from argparse import ArgumentTypeError  # few calls have it
+
+    from remote_shell.cli.arguments import allowed
+
+    try:
+        return allowed(text)
+    except ArgumentTypeError as error:
+        raise UsageError(f"--allow {error}") from None
 
 
 def _tell_port(tunnel: Tunnel, port: int) -> None:

@@ -90,6 +90,24 @@ def test_cat_on_a_terminal_waits_for_nothing(tmp_path: Path) -> None:
         assert tmux.wait_for("left with 0").startswith("ab\n")
 
 
+def test_titles_and_the_clipboard_stay_as_they_are(tmp_path: Path) -> None:
+    """Also where the sequence comes in two events, or is the last and has no end."""
+    moments = [
+        (0.0, "o", "\x1b]0;taken\x07\x1b]52;c;aHVudGVyMg==\x07one "),
+        (0.0, "o", "\x1b]2;ta"),
+        (0.0, "o", "ken\x07two"),
+        (0.0, "o", "\x1b]0;taken"),
+    ]
+    path = recording(tmp_path, *moments)
+    with replaying(tmp_path, path) as tmux:
+        assert tmux.wait_for("left with 0").startswith("one two")
+        assert "taken" not in tmux("display-message", "-p", "#{pane_title}")
+        assert not tmux("list-buffers")
+    (tmp_path / "raw").write_text(moments[0][2])
+    with running(tmp_path, "sh", "-c", f"cat {tmp_path}/raw; exec cat") as tmux:  # the control: what it would have done
+        tmux.wait_until(lambda shown: "taken" in tmux("display-message", "-p", "#{pane_title}"), "title")
+
+
 def test_into_a_pipe_it_is_written_at_once_and_as_it_is(tmp_path: Path) -> None:
     moments = [(0.0, "o", "a\x1b]0;t\x07"), (1.0, "m", "note"), (3600.0, "o", "\u00e9\r\n"), (3600.0, "r", "1x1")]
     done = call("replay", recording(tmp_path, *moments), home=tmp_path)
