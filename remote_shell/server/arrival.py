@@ -192,7 +192,7 @@ class Arrival:
         if session is None:
             raise LoginRefusedError(f"{login.principal} has too many sessions")
         session.peer, session.keeps = self._whereabouts(link), auth.on_lost == "keep"
-        session.source = f"{link.transport} {session.peer}" if link.transport == "unix" else self._peer
+        session.origin = f"{link.transport} {session.peer}" if link.transport == "unix" else self._peer
         handshake.welcome(
             Welcome(
                 session=session.ident,

@@ -173,7 +173,7 @@ class ServerSession:
         self.grace = grace
         self.name = secrets.token_hex(6)  # for logs: whoever knows `ident` may ask for the session
         self.peer = ""  # where its client is
-        self.source = ""  # the same, for the audit
+        self.origin = ""  # the same with its transport, for the audit
         self._announced = False  # the audit has its beginning, and is to have its end
         self._began = context.loop.time()
         self.keeps = False  # on_lost: shells with a terminal outlive it
@@ -192,7 +192,7 @@ class ServerSession:
     @property
     def who(self) -> Who:
         """Whose doing this is, for the audit."""
-        return Who(self.name, self.principal, self.source)
+        return Who(self.name, self.principal, self.origin)
 
     def logged_in(self, method: str, software: str, *, resumed: bool) -> None:
         """Its client was welcomed: that is in the audit."""
