@@ -26,7 +26,9 @@ from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, ConnectError
+from remote_shell.identity.forwarding import Forwarding
 from remote_shell.identity.server_identity import ServerIdentity
+from remote_shell.identity.sources import UNIX
 from remote_shell.limits import Limits
 from remote_shell.process.children import OrphanReaper
 from remote_shell.process.prepare import prepare_process
@@ -112,7 +114,13 @@ class Server:
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
         self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
-        self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, self._authenticator.forwarding)
+        restrictions = self._authenticator.restrictions
+
+        def forwarding(principal: str) -> Forwarding | None:
+            said = restrictions(principal)
+            return None if said is None else said.forwarding
+
+        self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, forwarding)
 
     async def drain(self) -> None:
         """TERM: take no one new, let running commands end for `drain_time`, then end them."""
@@ -301,9 +309,9 @@ class Server:
         assert self._context is not None and self._sessions is not None and self._authenticator is not None
         self.visits += 1
         source, place = source_of(address), 0
-        peer = f"{target.kind} {source}"
+        peer, where = f"{target.kind} {source}", UNIX
         if isinstance(address, tuple):
-            peer = f"{target.kind} {address[0]}:{address[1]}"
+            peer, where = f"{target.kind} {address[0]}:{address[1]}", str(address[0])
 
         def left() -> None:
             # place 0 is nobody's: a newcomer that is evicted at once has given its place back already
@@ -317,6 +325,7 @@ class Server:
         arrival = Arrival(
             sock,
             peer,
+            where,
             context=self._context,
             tls=self._tls if target.kind == "tls" else None,
             key_hash=self._key_hash,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from remote_shell.aio.driver import Driver
 from remote_shell.errors import LocalProtocolError, RemoteProtocolError
+from remote_shell.identity.restrictions import Restrictions
 from remote_shell.link import Link
 from remote_shell.server.context import Context
 from remote_shell.server.requests.attach import start_attach, start_shells
@@ -156,11 +157,20 @@ class Channel:
 class ServerSession:
     """One client's session."""
 
-    def __init__(self, context: Context, principal: str, grace: float, on_end: Callable[[ServerSession], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        principal: str,
+        grace: float,
+        restrictions: Restrictions,
+        on_end: Callable[[ServerSession], None],
+    ) -> None:
         self.ident = secrets.token_urlsafe(16)
         self.principal = principal
         self.grace = grace
-        self.peer = ""  # where its client is
+        self.restrictions = restrictions  # those under which it began: with others it ends
+        self.peer = ""  # where its client is, for people
+        self.source = ""  # its address, or "unix"
         self.keeps = False  # on_lost: shells with a terminal outlive it
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
         self.core = Session(Role.SERVER, context.limits)
@@ -196,11 +206,11 @@ class ServerSession:
         self._driver = Driver(self._context.loop, link, self.core, on_event=self._handle, on_lost=self._lost)
         self._driver.start()
 
-    def let_go(self, code: str) -> None:
+    def let_go(self, code: str, detail: str = "") -> None:
         """Tell the present connection why it ends, and leave it. What it had not decoded is discarded."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            self.core.disconnect(code)
+            self.core.disconnect(code, detail)
             driver.pump()
             driver.stop()
         self.core.detach()
@@ -390,22 +400,26 @@ class Sessions:
         """A copy of the list of sessions."""
         return list(self._sessions.values())
 
-    def resume(self, ident: str, principal: str) -> ServerSession | None:
-        """That session, if it is this principal's and alive, free of its old connection."""
+    def resume(self, ident: str, principal: str, restrictions: Restrictions) -> ServerSession | None:
+        """That session, if it is this principal's and alive, free of its old connection. With other restrictions it ends instead."""
         session = self._sessions.get(ident)
         if session is None or session.ended or session.principal != principal:
+            return None
+        if session.restrictions != restrictions:
+            log.warning("%s: what it may do has changed: session %s… ends", principal, ident[:6])
+            session.end(self._context.limits.bye_kill_time / 2)
             return None
         session.let_go("replaced")
         return session
 
-    def create(self, principal: str, grace: float | None) -> ServerSession | None:
+    def create(self, principal: str, grace: float | None, restrictions: Restrictions) -> ServerSession | None:
         """A new session, or None above the limits."""
         limits = self._context.limits
         count = self._per_principal.get(principal, 0)
         if len(self._sessions) >= limits.sessions_max or count >= limits.sessions_per_principal_max:
             return None
         grace = limits.grace if grace is None else min(grace, limits.grace_max)
-        session = ServerSession(self._context, principal, grace, self._forget)
+        session = ServerSession(self._context, principal, grace, restrictions, self._forget)
         self._sessions[session.ident] = session
         self._per_principal[principal] = count + 1
         return session
