@@ -50,6 +50,8 @@ class AuthorizedKeys:
         self._file: Watched[tuple[Entry, ...]] = Watched(
             path, what="authorized_keys file", limit=limit, private=False, parse=self._parse, empty=(), log=LOGGER
         )
+        self._indexed: tuple[Entry, ...] = ()
+        self._index: dict[str, Restrictions] = {}  # of those
 
     @property
     def path(self) -> str:
@@ -75,7 +77,11 @@ class AuthorizedKeys:
 
     def restrictions(self, principal: str) -> Restrictions | None:
         """What the line of that principal says; None where there is no such line now. Raises nothing."""
-        return next((entry.restrictions for entry in self._file.get() if entry.principal == principal), None)
+        entries = self._file.get()
+        if entries is not self._indexed:
+            self._indexed = entries
+            self._index = {entry.principal: entry.restrictions for entry in reversed(entries)}  # the first line counts
+        return self._index.get(principal)
 
     def _parse(self, data: bytes) -> tuple[Entry, ...]:
         entries = []

@@ -83,6 +83,13 @@ class Forwards:
             return f"listening on {host} would let others in; the server needs gateway_ports = true for that"
         return ""
 
+    def refusal_to_accept(self, principal: str) -> str:
+        """The same for a connection that came to a listener of its own."""
+        rights = self._rights(principal)
+        if isinstance(rights, str):
+            return rights
+        return "" if rights.everything or rights.listens else _NOT_THIS_KEY
+
     def _rights(self, principal: str) -> Forwarding | str:
         if self._allowed is False:
             return _NOT_AT_ALL

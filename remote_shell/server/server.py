@@ -37,6 +37,7 @@ from remote_shell.server.arrival import Arrival
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
 from remote_shell.server.idling import Idling
+from remote_shell.server.revocation import Revocation
 from remote_shell.server.service_manager import Manager
 from remote_shell.server.sessions import Sessions
 from remote_shell.server.strangers import Strangers, source_of
@@ -64,6 +65,7 @@ class Server:
         self._sessions: Sessions | None = None
         self._reaper: OrphanReaper | None = None
         self._authenticator: Authenticator | None = None
+        self._revocation: Revocation | None = None
         self.visits = 0  # connections so far
 
     @property
@@ -90,6 +92,7 @@ class Server:
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)
+        self._revocation = Revocation(self._context, self._sessions)
         self.reload(self.config)
         targets = self.config.listen or (
             Target("unix", path=default_socket()),
@@ -108,13 +111,14 @@ class Server:
             raise
         for sock, target in self._listeners:
             loop.add_reader(sock.fileno(), self._accept, sock, target)
+        self._revocation.start()
 
     def reload(self, config: ServerConfig) -> None:
         """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
         self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
-        restrictions = self._authenticator.restrictions
+        restrictions = self._context.restrictions_of = self._authenticator.restrictions
 
         def forwarding(principal: str) -> Forwarding | None:
             said = restrictions(principal)
@@ -159,6 +163,8 @@ class Server:
             session.end(0)
         await self._killed()
         self._context.scribe.close()
+        if self._revocation is not None:
+            self._revocation.stop()
         if self._reaper is not None:
             self._reaper.stop()
 

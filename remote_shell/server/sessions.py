@@ -33,6 +33,7 @@ from remote_shell.server.requests.put import start_put
 from remote_shell.server.requests.query import start_query
 from remote_shell.server.requests.shell import start_shell
 from remote_shell.server.requests.tunnel import start_accept, start_connect
+from remote_shell.server.rights import NotPermittedError, permitted
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import (
     ChannelClosed,
@@ -68,6 +69,7 @@ REQUESTS: dict[str, Callable[[Context, SessionChannel, Open], Request | None]] =
     "put": start_put,
     "get": start_get,
 }
+_COMMANDS = ("exec", "shell", "attach")  # what max-commands counts; a shell that nobody has is counted where it is
 
 
 class Channel:
@@ -181,6 +183,7 @@ class ServerSession:
         self._unclosed: dict[
             int, Callable[[bool], None]
         ] = {}  # whom to tell that the client has heard all on a channel
+        self._commands: set[int] = set()  # channels of requests that count as commands
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -257,6 +260,11 @@ class ServerSession:
             tell(not keep)
         self._on_end(self)
 
+    def revoke(self, why: str) -> None:
+        """Who logged in may not any more, or something else: end it now, and tell the client why."""
+        self.let_go("revoked", why)
+        self.end(self._context.limits.bye_kill_time / 2)
+
     def kill_commands(self, grace: float) -> None:
         """End every command, but stay: their ends are still told."""
         for request in list(self._requests.values()):
@@ -279,6 +287,9 @@ class ServerSession:
     def forget(self, ident: int) -> None:
         """A request said everything."""
         self._requests.pop(ident, None)
+        if ident in self._commands:
+            self._commands.remove(ident)
+            self._context.count_command(self.principal, -1)
 
     # --- events of the core
 
@@ -350,12 +361,20 @@ class ServerSession:
             channel.reject("shutting_down", "the server is shutting down; start it again or use another")
             return
         try:
+            message = permitted(self._context, self.principal, self.source, message)
             request = REQUESTS[message.request](self._context, channel, message)
+        except NotPermittedError as error:
+            log.warning("%s: %s refused: %s", self.principal, message.request, error)
+            channel.reject(error.code, str(error))
+            return
         except LocalProtocolError as error:
             channel.reject("bad_request", str(error))
             return
         if request is not None and ident in self.core.channels and not self.core.channels[ident].outgoing.closed:
             self._requests[ident] = request
+            if message.request in _COMMANDS and not message.detach:
+                self._commands.add(ident)
+                self._context.count_command(self.principal, 1)
 
     def _disconnected(self, event: Disconnected) -> None:
         loop = self._context.loop
