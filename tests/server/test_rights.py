@@ -152,11 +152,12 @@ def test_nothing_passes_for_who_is_not_on_the_list_or_not_from_there_or_too_late
 def test_what_the_refusal_says(context: Context) -> None:
     for options, name, text in (
         ('allow="git *",allow="make"', "exec", "this key may run only: git *, make"),
-        ('allow="git *"', "get", "this key may run only: git *: it may not get files"),
-        ('allow="git *"', "shell", "this key may run only: git *: it may not have a shell; name the command: remote-shell run"),
-        ('allow=":get"', "exec", "this key may get files: it may run no command"),
-        ('command="secret"', "put", "this key runs one command, whatever is asked for: it may not put files"),
-        ("restrict", "exec on a terminal", "this key may not have a terminal (restrict or no-pty in authorized_keys); ask for none"),
+        ('allow="git *"', "get", "this key may run only: git *; it may not get files"),
+        ('allow="git *"', "shell", "this key may run only: git *; it may not have a shell; name the command: remote-shell run"),
+        ('allow=":get"', "exec", "this key may get files; it may run no command"),
+        ('command="secret"', "put", "this key runs one command, whatever is asked for; it may not put files"),
+        ("restrict", "exec on a terminal",
+         "this key may not have a terminal (restrict or no-pty in authorized_keys); run without -t needs none"),
     ):  # fmt: skip
         with pytest.raises(NotPermittedError) as caught:
             ask(context, parse_options(options), name)
@@ -180,6 +181,16 @@ def test_what_matched_is_all_that_is_left_of_the_request(context: Context) -> No
     said = parse_options('allow="git *"')
     made = ask(context, said, "exec", argv=None, line="git log 'a b'")
     assert made.argv == ["git", "log", "a b"] and made.line is None and made.subsystem is None
+    for shell in ("/bin/sh", context.shell.decode()):  # as subprocess has shell=True
+        assert ask(context, said, "exec", argv=[shell, "-c", "git log"]).argv == ["git", "log"]
+    for argv in (
+        ["/bin/sh", "-c", "git log", "x"],
+        ["/bin/sh", "-e", "git log"],
+        ["/tmp/sh", "-c", "git log"],
+        ["sh", "-c", "git log;"],
+    ):
+        with pytest.raises(NotPermittedError):
+            ask(context, said, "exec", argv=argv)
     made = ask(context, parse_options('allow="/opt/mine --serve"'), "exec", argv=None, subsystem="mine")
     assert made.argv == ["/opt/mine", "--serve"] and made.subsystem is None
     for line in ("git log; id", "git log $(id)", "git log > /etc/x", "git log\nid", "git log & id"):
@@ -248,6 +259,7 @@ def test_the_line_s_own_variables_win(context: Context) -> None:
         ({"argv": None, "line": "a; b"}, "a; b"),
         ({"argv": None, "subsystem": "mine"}, "/opt/mine --serve"),
         ({"argv": None, "terminal": TERMINAL}, None),
+        ({"argv": None, "line": 'exec "$SHELL" -l'}, None),
     ],
 )
 def test_what_was_asked_for_is_told_to_the_forced_command(
