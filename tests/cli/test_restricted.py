@@ -77,7 +77,7 @@ def test_what_is_refused(home: Path, words: tuple[str, ...], status: int, text: 
         (("ssh", "echo", "echo", "a", "b"), b"a b\n"),
         (("run", "forced", "rm", "a b"), b"forced: rm 'a b'\n"),
         (("ssh", "forced", "rm", "a", "b"), b"forced: rm a b\n"),
-        (("ssh", "forced"), b"forced: \n"),
+        (("ssh", "forced"), b"forced:\n"),
     ],
 )
 def test_what_is_not(home: Path, words: tuple[str, ...], out: bytes) -> None:
