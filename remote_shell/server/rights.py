@@ -270,7 +270,7 @@ def _accept(asked: _Asked) -> Open:
 
 
 def _anybody(asked: _Asked) -> Open:
-    """What became of its own commands."""
+    """What became of its own commands, and which shells it has."""
     return asked.message
 
 
@@ -279,7 +279,7 @@ RULES: dict[str, Callable[[_Asked], Open]] = {
     "shell": _shell,
     "query": _anybody,
     "attach": _attach,
-    "shells": _attach,
+    "shells": _anybody,
     "jobs": _jobs,
     "job_logs": _jobs,
     "job_wait": _jobs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_what_is_refused(home: Path, words: tuple[str, ...], status: int, text: 
 def test_what_is_not(home: Path, words: tuple[str, ...], out: bytes) -> None:
     done = call(*words, home=home)
     assert (done.returncode, done.stdout) == (0, out), done
+
+
+def test_doctor_finds_no_fault_in_what_is_meant_so(home: Path) -> None:
+    done = call("doctor", "--json", "echo", home=home)
+    findings = json.loads(done.stdout)["findings"]
+    assert [one["text"] for one in findings if one["level"] == "fault"] == []
+    assert any(one["text"].startswith("not looked at: this key may run only: echo *") for one in findings)
 
 
 def test_a_place_to_drop_files(home: Path, tmp_path: Path) -> None:

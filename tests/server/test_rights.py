@@ -53,11 +53,10 @@ ASKS: dict[str, dict[str, Any]] = {
 }
 ON_TERMINALS = {"exec on a terminal", "login shell", "shell on a terminal", "attach"}
 JOBS = {"jobs", "job_logs", "job_wait", "job_signal", "job_remove"}
-TUNNELS = {"connect", "listen", "accept"}  # whose places `Forwards` knows, but for `accept`
-SHELLS = {"shell", "shell on a terminal", "attach", "shells"}
 ALL = set(ASKS)
 EXEC = {"exec", "exec of a line", "exec of plain words", "exec on a terminal", "login shell", "subsystem"}
-ANYWAY = {"query", "connect", "listen"}
+# tunnels' places are for `Forwards` to know
+ANYWAY = {"query", "shells", "connect", "listen"}
 
 # what passes under which line, out of ALL
 TABLE: list[tuple[str, set[str]]] = [
