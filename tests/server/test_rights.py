@@ -148,6 +148,21 @@ def test_nothing_passes_for_who_is_not_on_the_list_or_not_from_there_or_too_late
                 ask(context, said, name, source)
 
 
+def test_the_settings_open_no_tunnels_for_a_restricted_key(context: Context) -> None:
+    for options, opened in (
+        ("", True),
+        ("no-pty", True),
+        ("restrict", False),
+        ('command="x"', False),
+        ('allow="x"', False),
+    ):
+        said = parse_options(options).forwarding
+        context.forwards.go_by(True, True, lambda principal, said=said: said)  # type: ignore[misc]
+        assert (context.forwards.refusal_to_connect("key:me", "h", 1) == "") is opened
+        assert (context.forwards.refusal_to_listen("key:me", "", 1) == "") is opened
+        assert (context.forwards.refusal_to_accept("key:me") == "") is opened
+
+
 def test_what_the_refusal_says(context: Context) -> None:
     for options, name, text in (
         ('allow="git *",allow="make"', "exec", "this key may run only: git *, make"),
