@@ -135,6 +135,17 @@ def test_other_options_end_the_sessions_that_began_without_them(running: Running
         assert again.run(["true"]).exit is not None
 
 
+def test_a_shell_that_was_left_ends_with_the_options_that_it_was_started_under(running: RunningServer) -> None:
+    mine = Line(running)
+    with mine.connect(on_lost="keep") as client:
+        ident, shell = client.start(None, request="shell", terminal=TERMINAL, stdin="pipe")
+        client.session.send_message(ident, Detach())
+        client.finish(ident)
+    assert shell.opened is not None
+    mine.write(f'timeout="60" {mine.line}')
+    until(lambda: not os.path.exists(f"/proc/{shell.opened.pid}"), "it has ended")  # type: ignore[union-attr]
+
+
 def test_a_time_that_comes_ends_the_session(running: RunningServer) -> None:
     for patience in (2, 8, 40):  # seconds; the first is enough unless the machine is very busy
         at = int(time.time()) + patience

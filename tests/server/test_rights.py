@@ -432,6 +432,14 @@ def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
             assert again.run(["cat"]).exit is not None
 
 
+def test_no_path_becomes_the_name_of_a_terminal(keyed: Keyed, tmp_path: Any) -> None:
+    (tmp_path / "x").touch()
+    for term in (f"../../..{tmp_path}/x", "x/../../x", "/x"):
+        with keyed.connect("restrict,pty") as client:
+            done = client.run(["sh", "-c", "echo $TERM"], terminal=Terminal(term=term[:64], rows=9, columns=9))
+            assert done.text().strip() == b"dumb"
+
+
 def test_a_shell_that_was_left_counts(keyed: Keyed) -> None:
     prove = keyed.key('max-commands="1"')
     target = keyed.running.targets["tls"]
