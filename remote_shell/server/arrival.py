@@ -61,6 +61,7 @@ class Arrival:
         self,
         sock: socket.socket,
         peer: str,
+        source: str,
         *,
         context: Context,
         tls: Any,
@@ -69,10 +70,12 @@ class Arrival:
         sessions: Sessions,
         on_leave: Callable[[], None],
     ) -> None:
-        """`tls` is the server's SSLContext, or None. `on_leave` is called once, when this is no stranger any more."""
+        """`source`: the peer's address, or "unix". `tls`: the server's SSLContext, or None. `on_leave` is called once, when this is no
+        stranger any more."""
         sock.setblocking(False)
         self._sock = sock
         self._peer = peer  # for the log
+        self._source = source  # for from= in authorized_keys
         self._context = context
         self._tls = tls
         self._key_hash = key_hash
@@ -176,7 +179,7 @@ class Arrival:
 
     def _judge(self, link: Link, handshake: ServerHandshake) -> None:
         try:
-            login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link))
+            login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link), self._source)
             self._welcome(link, handshake, login)
         except LoginRefusedError as error:
             self._refuse(str(error))
@@ -184,15 +187,18 @@ class Arrival:
     def _welcome(self, link: Link, handshake: ServerHandshake, login: Verdict) -> None:
         auth, peer, context = handshake.auth, handshake.peer, self._context
         assert auth is not None and peer is not None, "the handshake is complete"
-        session = self._sessions.resume(auth.session, login.principal) if auth.session else None
+        session = None
+        if auth.session:
+            session = self._sessions.resume(auth.session, login.principal, login.restrictions)
         resumed = session is not None
         if session is None:
             grace = None if auth.grace_ms is None else auth.grace_ms / 1000
-            session = self._sessions.create(login.principal, grace)
+            session = self._sessions.create(login.principal, grace, login.restrictions)
         if session is None:
             raise LoginRefusedError(f"{login.principal} has too many sessions")
-        session.peer, session.keeps = self._whereabouts(link), auth.on_lost == "keep"
+        session.peer, session.source = self._whereabouts(link), self._source
         session.origin = f"{link.transport} {session.peer}" if link.transport == "unix" else self._peer
+        session.keeps = auth.on_lost == "keep"
         handshake.welcome(
             Welcome(
                 session=session.ident,

@@ -11,9 +11,10 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from remote_shell.audit.appending import Appending
@@ -27,6 +28,7 @@ from remote_shell.audit.events import (
     RefusalsCounted,
     Who,
     encode,
+    text,
 )
 from remote_shell.config.checked import folder_fault
 from remote_shell.config.paths import shown
@@ -133,6 +135,44 @@ class Trail:
                 f"the server's audit file can't be written ({self._trouble}), and nothing is begun without it",
                 "resources",
             )
+
+    def starts(
+        self,
+        who: Who,
+        command: str,
+        kind: str,
+        *,
+        terminal: bool,
+        cwd: bytes | None = None,
+        argv: Sequence[bytes] | None = None,
+        number: int | None = None,
+        line: bytes | None = None,
+    ) -> None:
+        """A command is about to start. Raises CommandRefusedError as `begin` does."""
+        if self._file is None:
+            return
+        words = None if argv is None else tuple(map(text, argv))
+        where = None if cwd is None else text(os.path.normpath(cwd))
+        self.begin(Command(command, kind, number, words, None if line is None else text(line), where, terminal), who)
+
+    def ended(
+        self,
+        who: Who,
+        command: str,
+        kind: str,
+        *,
+        status: int | None,
+        signal: str | None,
+        seconds: float,
+        timed_out: bool = False,
+        number: int | None = None,
+        pid: int | None = None,
+        written: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        """It has ended. `written`: bytes on stdout and stderr."""
+        if self._file is not None:
+            how = (pid, status, signal, timed_out, milliseconds(seconds))
+            self.write(End(command, kind, number, *how, *written), who)
 
     def for_job(self, command: str, who: Who) -> tuple[str, bytes] | None:
         """For a job's keeper, which may outlive us: the file, and of the line of its end what is known now."""

@@ -17,6 +17,7 @@ from functools import partial
 
 from remote_shell.audit.events import Who
 from remote_shell.errors import LocalProtocolError
+from remote_shell.identity.restrictions import Restrictions
 from remote_shell.limits import Limits
 from remote_shell.server.output import Output
 from remote_shell.server.requests.base import Request, SessionChannel
@@ -54,6 +55,7 @@ class Held:
     def __init__(self, terminals: Terminals, channel: SessionChannel, message: Open) -> None:
         self.ident = message.id
         self.principal = channel.principal
+        self.restrictions: Restrictions | None = None  # under which it was started: with others it ends
         self._peer = ""  # who held it last
         self._who = channel.who
         self._terminals = terminals

@@ -56,16 +56,20 @@ class Sender:
         recursive: bool,
         limits: Limits,
         stopped: Callable[[], bool],
+        within: bytes = b"",
         on_file: OnFile | None = None,
     ) -> None:
-        """`sources` count from `base`. `stopped`: nobody wants it any more. `on_file` is told of each file that the receiver has."""
+        """`sources` count from `base`. `stopped`: nobody wants it any more. `within`: nothing outside of that folder is read.
+
+        `on_file` is told of each file that the receiver has.
+        """
         self._sources = sources
         self._limits = limits
         self._stopped = stopped
         self._base = base
         self._on_file = on_file
         self._hashes: dict[int, str] = {}  # of files that were sent and not answered, for `on_file`
-        self._walk = Walk(sources, base, recursive, limits)
+        self._walk = Walk(sources, base, recursive, limits, within)
         self._found = iter(self._walk)
         self._upcoming: deque[Found | _File] = deque()
         self._more = True  # the walk has not ended

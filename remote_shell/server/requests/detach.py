@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from remote_shell.audit import events
 from remote_shell.errors import CommandError, ConfigError, RemoteProtocolError
 from remote_shell.jobs import orders
 from remote_shell.jobs.table import JobFacts
@@ -147,11 +146,7 @@ class Detach(Inert):
             "cwd": os.fsdecode(os.path.normpath(self._cwd)),
             "once": message.once,
         }
-        if context.audit.on:
-            words, where = tuple(map(events.text, self._argv)), events.text(os.path.normpath(self._cwd))
-            context.audit.begin(
-                events.Command(message.id, "job", None, words, None, where, terminal=False), channel.who
-            )
+        context.audit.starts(channel.who, message.id, "job", terminal=False, cwd=self._cwd, argv=self._argv)
         slot = context.jobs.table.claim(channel.principal, message.id, facts)
         try:
             context.jobs.start(made, slot, (channel.principal, message.id), self._told)

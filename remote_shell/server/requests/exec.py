@@ -8,12 +8,10 @@ import time
 from functools import partial
 from typing import Any
 
-from remote_shell.audit import events
 from remote_shell.errors import CommandError, RemoteProtocolError
 from remote_shell.process.base import Exit as ProcessExit
 from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.pty import PtyProcess, Size
-from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
 from remote_shell.server.recording import Recorder
@@ -148,7 +146,8 @@ class Exec:
             argv = argv_of(message.subsystem, context.config.subsystems)
         else:
             argv = [context.shell, b"-l"]
-        self._begin(message, argv, cwd)
+        terminal = message.terminal is not None
+        self._audit.starts(self._channel.who, message.id, "exec", terminal=terminal, cwd=cwd, argv=argv)
         token = context.next_token() if message.env is None else None
         if message.terminal is None:
             return PipeProcess.start(
@@ -183,13 +182,6 @@ class Exec:
         if message.stdin == "null":
             self._terminal.close_stdin()
         return self._terminal
-
-    def _begin(self, message: Open, argv: list[bytes], cwd: bytes) -> None:
-        """Have it in the audit before it starts. Raises CommandRefusedError."""
-        if self._audit.on:
-            words = tuple(map(events.text, argv))
-            where, terminal = events.text(os.path.normpath(cwd)), message.terminal is not None
-            self._audit.begin(events.Command(message.id, "exec", None, words, None, where, terminal), self._channel.who)
 
     # --- from the session
 
@@ -267,22 +259,18 @@ class Exec:
             end["timed_out"] = True
         seconds = self._loop.time() - self._started_at
         how = Exit.of(**end, duration_us=int(seconds * 1_000_000))
-        if self._audit.on:
-            self._audit.write(
-                events.End(
-                    command=self._claim.key[1],
-                    kind="exec",
-                    number=None,
-                    pid=self._process.pid,
-                    status=how.status,
-                    signal=how.signal,
-                    timed_out=self._timed_out,
-                    duration_ms=milliseconds(seconds),
-                    stdout=self._written[STDOUT],
-                    stderr=None if self._terminal is not None else self._written[STDERR],
-                ),
-                self._channel.who,
-            )
+        stdout, stderr = self._written[STDOUT], self._written[STDERR]
+        self._audit.ended(
+            self._channel.who,
+            self._claim.key[1],
+            "exec",
+            pid=self._process.pid,
+            status=how.status,
+            signal=how.signal,
+            timed_out=self._timed_out,
+            seconds=seconds,
+            written=(stdout, None if self._terminal is not None else stderr),
+        )
         self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
 
     def _tell(self, how: Exit) -> None:

@@ -20,18 +20,21 @@ def start_get(context: Context, channel: SessionChannel, message: Open) -> Reque
         return None
     if refused(context, channel, message):
         return None
-    return Get(context, channel, message, [from_system(path) for path in message.paths])
+    sources = [from_system(path) for path in message.paths]
+    return Get(context, channel, message, sources, context.folder_of(channel.principal))
 
 
 class Get(Transfer):
     """A sender in a thread."""
 
-    def __init__(self, context: Context, channel: SessionChannel, message: Open, sources: list[bytes]) -> None:
+    def __init__(
+        self, context: Context, channel: SessionChannel, message: Open, sources: list[bytes], within: bytes
+    ) -> None:
         super().__init__(context, channel, RECEIVER_MESSAGES, message)
         on_file = self._tell_file if context.audit.on else None
 
         def make(stopped: Callable[[], bool]) -> Sender:
-            return Sender(sources, context.home, message.recursive, context.limits, stopped, on_file)
+            return Sender(sources, context.home, message.recursive, context.limits, stopped, within, on_file)
 
         self._outgoing = Outgoing(context.loop, make, self)
         self._outgoing.start()

@@ -26,14 +26,21 @@ def start_put(context: Context, channel: SessionChannel, message: Open) -> Reque
     if refused(context, channel, message):
         return None
     path = os.path.join(context.home, from_system(message.to))
-    return Put(context, channel, message, path, [from_system(name) for name in message.paths])
+    within = context.folder_of(channel.principal)
+    return Put(context, channel, message, path, [from_system(name) for name in message.paths], within)
 
 
 class Put(Transfer):
     """A receiver in a thread."""
 
     def __init__(
-        self, context: Context, channel: SessionChannel, message: Open, path: bytes, sources: list[bytes]
+        self,
+        context: Context,
+        channel: SessionChannel,
+        message: Open,
+        path: bytes,
+        sources: list[bytes],
+        within: bytes,
     ) -> None:
         super().__init__(context, channel, SENDER_MESSAGES, message)
         on_file = self._tell_file if context.audit.on else None
@@ -49,7 +56,7 @@ class Put(Transfer):
             for name in sources:
                 if name:
                     names.check(name, name)
-            return Receiver(path, sources, context.limits, stopped, on_file=on_file)
+            return Receiver(path, sources, context.limits, stopped, within=within, on_file=on_file)
 
         self._incoming = Incoming(context.loop, make, self)
         self._incoming.start()

@@ -5,6 +5,7 @@ On a terminal it is zsh where that is the account's shell. On pipes it is always
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from remote_shell.audit import events
 from remote_shell.errors import (
     CommandError,
     CommandNotExecutableError,
@@ -29,7 +29,6 @@ from remote_shell.process.shell_command import Done as ShellDone
 from remote_shell.process.shell_terminal import BASH_PATH
 from remote_shell.process.shell_words import ShellWords
 from remote_shell.process.zsh_text import ZSH, is_zsh
-from remote_shell.server.audit import milliseconds
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
 from remote_shell.server.recording import Recorder
@@ -79,6 +78,7 @@ def start_shell(context: Context, channel: SessionChannel, message: Open) -> Req
         if message.terminal is None:
             return Shell(context, channel, message, claim)
         held = Held(context.terminals, channel, message)
+        held.restrictions = context.restrictions_of(channel.principal)
         return held.run(Shell(context, held, message, claim))
     except (CommandError, RemoteProtocolError) as error:
         context.claims.release(claim)
@@ -98,6 +98,8 @@ class Shell:
         self._written = {STDOUT: 0, STDERR: 0}  # bytes
         self._loop = context.loop
         self._exited = False
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
         self._limits = context.limits
         self._waiting: dict[int, int] = {}  # commands that did not end: number -> bytes of the line
         self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
@@ -116,7 +118,7 @@ class Shell:
         cwd, env = context.directory(message), context.environment(message)
         self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
-        self._begin("shell", None, None, events.text(os.path.normpath(cwd)))
+        self._audit.starts(channel.who, message.id, "shell", terminal=self._on_terminal, cwd=cwd)
         begin = partial(
             LiveShell.start,
             cwd=cwd,
@@ -148,6 +150,8 @@ class Shell:
                 shell=words.name,
             )
         )
+        if message.timeout_ms is not None:
+            self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
         early, self._early_modes = self._early_modes, None
         for mode in early or ():
             self.on_mode(mode)
@@ -157,13 +161,6 @@ class Shell:
         if note:
             log.warning("%s: the shell %s", channel.principal, note)
             self.on_output(STDOUT, f"remote-shell: this shell {note}\r\n".encode())
-
-    def _begin(self, kind: str, number: int | None, line: str | None, cwd: str | None) -> None:
-        """Have it in the audit before it starts. Raises CommandRefusedError."""
-        if self._audit.on:
-            self._audit.begin(
-                events.Command(self._ident, kind, number, None, line, cwd, self._on_terminal), self._channel.who
-            )
 
     # --- from the session
 
@@ -243,7 +240,8 @@ class Shell:
         self._input = command.number if command.stdin else 0
         timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
         try:
-            self._begin("line", command.number, events.text(line), None)
+            who, number = self._channel.who, command.number
+            self._audit.starts(who, self._ident, "line", terminal=self._on_terminal, number=number, line=line)
             self._shell.run(command.number, line, stdin=command.stdin, timeout=timeout)
         except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
             log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
@@ -322,8 +320,17 @@ class Shell:
         if done.shell != "alive":
             end["shell"] = done.shell
         self._channel.send_now(Done.of(**end, duration_us=int(done.duration * 1_000_000)))
-        if self._audit.on and not (done.shell == "replaced" and done.status is None and done.signal is None):
-            self._end_in_audit("line", done.number, done.status, done.signal, done.duration, timed_out=done.timed_out)
+        if done.status is not None or done.signal is not None:  # else it goes on as another program, or never ran
+            self._audit.ended(
+                self._channel.who,
+                self._ident,
+                "line",
+                number=done.number,
+                status=done.status,
+                signal=done.signal,
+                timed_out=done.timed_out,
+                seconds=done.duration,
+            )
 
     def on_mode(self, mode: Mode) -> None:
         """The terminal's mode changed."""
@@ -342,44 +349,34 @@ class Shell:
         """The shell itself ended."""
         self._exited = True
         seconds = self._loop.time() - self._started_at
-        how = Exit(status=exit.status, signal=exit.signal, duration_us=int(seconds * 1_000_000))
+        duration = int(seconds * 1_000_000)
+        how = Exit(status=exit.status, signal=exit.signal, duration_us=duration, timed_out=self._timed_out)
+        if self._timer is not None:
+            self._timer.cancel()
         self._channel.send(how)
-        if self._audit.on:
-            self._end_in_audit("shell", None, exit.status, exit.signal, seconds)
+        stdout, stderr = self._written[STDOUT], self._written[STDERR]
+        self._audit.ended(
+            self._channel.who,
+            self._ident,
+            "shell",
+            pid=self._shell.pid,
+            status=exit.status,
+            signal=exit.signal,
+            timed_out=self._timed_out,
+            seconds=seconds,
+            written=(stdout, None if self._on_terminal else stderr),
+        )
         self._claim.end(how, self._loop.time())
         if not self._streams or self._unwanted or self._on_terminal:
             self._end()  # a terminal is hung up when its session's leader is gone
 
-    def _end_in_audit(
-        self,
-        kind: str,
-        number: int | None,
-        status: int | None,
-        signal: str | None,
-        seconds: float,
-        *,
-        timed_out: bool = False,
-    ) -> None:
-        whole = kind == "shell"
-        self._audit.write(
-            events.End(
-                command=self._ident,
-                kind=kind,
-                number=number,
-                pid=self._shell.pid if whole else None,
-                status=status,
-                signal=signal,
-                timed_out=timed_out,
-                duration_ms=milliseconds(seconds),
-                stdout=self._written[STDOUT] if whole else None,
-                stderr=self._written[STDERR] if whole and not self._on_terminal else None,
-            ),
-            self._channel.who,
-        )
-
     def on_stdin(self, count: int) -> None:
         """The command took so much of its input."""
         self._channel.consumed(count)
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._shell.kill(self._limits.kill_grace)
 
     def _end(self) -> None:
         if self._recorder is not None:
