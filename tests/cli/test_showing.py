@@ -279,11 +279,20 @@ def test_the_repl_survives_any_bytes(target: str, tmp_path: Path) -> None:
     streams += [b"".join(rng.choices([*parts, b"\x9b", b"\xc2", b"%@", b"?5h"], k=30)) for _ in range(5)]
     streams += [rng.randbytes(2000) for _ in range(2)]
     with repl(target, tmp_path) as terminal:
-        for number, stream in enumerate(streams):
+        for number, stream in enumerate(streams, 1000):
             (tmp_path / "bytes").write_bytes(stream)
-            run(terminal, f"cat {tmp_path}/bytes")
-            assert f"={number}=" in run(terminal, f"clear; echo ={number}=")
+            terminal.type(f"cat {tmp_path}/bytes; echo; echo so =$(({number}))=\r")
+            wait_prompt_after(terminal, b"=%d=" % number)
+            terminal.type(f"clear; echo =$(({number + 1000}))=\r")
+            terminal.wait_for(f"={number + 1000}=")
+            wait_prompt(terminal)
+            assert terminal.text.startswith(f"={number + 1000}="), "the screen is as it should be"
             assert terminal.screen.title == ""
+
+
+def wait_prompt_after(terminal: Terminal, output: bytes) -> None:
+    """By the bytes, since the screen may show them in any way: the prompt's editor asks for brackets around what is pasted."""
+    terminal.wait_until(lambda: b"\x1b[?2004h" in terminal.output.partition(output)[2], f"prompt after {output!r}")
 
 
 @pytest.mark.screen
