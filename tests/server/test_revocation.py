@@ -25,6 +25,8 @@ from remote_shell.wire.messages import Detach, Terminal
 from .raw_client import LoginDeniedError, RawClient, by_key, by_secret, living, until
 from .test_rights import new_line, rewrite
 
+pytestmark = pytest.mark.screen  # a server for each test
+
 TERMINAL = Terminal(term="xterm", rows=24, columns=80)
 LOOK = 0.05
 
