@@ -15,6 +15,7 @@ from remote_shell.errors import WorkingDirectoryError
 from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
+from remote_shell.server.guestbook import Guestbook
 from remote_shell.server.jobs import Jobs
 from remote_shell.server.scribe import Scribe
 from remote_shell.server.terminals import Terminals
@@ -45,6 +46,7 @@ class Context:
         self.claims = Claims(self.limits, self.scribe, self.instance)
         self.terminals = Terminals(loop, self.limits)
         self.forwards = Forwards()
+        self.guests = Guestbook(self.limits)
         self.jobs = Jobs(loop, state_dir, self.limits)
         self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
         self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again

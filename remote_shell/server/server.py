@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
+from remote_shell.config.running import Running, Sign, put_up
 from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
@@ -111,7 +112,7 @@ class Server:
         """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
-        self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
+        self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account, self._context.limits)
         self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, self._authenticator.forwarding)
 
     async def drain(self) -> None:
@@ -151,6 +152,7 @@ class Server:
             session.end(0)
         await self._killed()
         self._context.scribe.close()
+        self._context.guests.close()
         if self._reaper is not None:
             self._reaper.stop()
 
@@ -317,6 +319,7 @@ class Server:
         arrival = Arrival(
             sock,
             peer,
+            source=source,
             context=self._context,
             tls=self._tls if target.kind == "tls" else None,
             key_hash=self._key_hash,
@@ -368,6 +371,7 @@ async def serve(
     if config.idle_exit is not None:
         Idling(loop, config.idle_exit, busy=lambda: server.busy, visits=lambda: server.visits, leave=leave)
     manager = Manager()
+    sign = None if private else _put_up_sign(server)
     ready(
         {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
     )
@@ -384,8 +388,20 @@ async def serve(
         if private:
             await server.end_daemons()
     second.cancel()
+    if sign is not None:
+        sign.take_down()
     await asyncio.gather(draining, second, return_exceptions=True)
     log.info("ended")
+
+
+def _put_up_sign(server: Server) -> Sign | None:
+    """For `keys`, which looks where we listen; a server can do without."""
+    listed = server.config.authorized_keys
+    try:
+        return put_up(Running(os.getpid(), tuple(server.addresses), server.fingerprint or "", listed))
+    except (OSError, ConfigError) as error:
+        log.warning("`remote-shell keys` will not know that this server runs: %s", error)
+        return None
 
 
 async def _end_private(server: Server) -> None:

@@ -1,0 +1,185 @@
+"""The lines of an authorized_keys file as people look at them and change them: what each is, and edits that are whole or not at all.
+
+An edit holds a lock on the file itself, so two of ours never lose one another's; what an editor or `cat >>` wrote meanwhile is seen before
+the new file takes the old one's place, and the edit begins anew. Owner and modes of file and folders are asked first, since a line in
+a file that is not used would be a promise. Neighbour: `authorized` says which lines count.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from remote_shell.config.checked import create_private, folder_fault, read_checked, replace
+from remote_shell.config.paths import shown
+from remote_shell.config.socket_lock import take
+from remote_shell.errors import ConfigError, IdentityError, UsageError
+from remote_shell.identity.authorized import Entry, parse_line
+from remote_shell.identity.keys import KEY_TYPE, PublicKey, fingerprint
+from remote_shell.limits import DEFAULT_LIMITS
+
+_WHAT = "authorized_keys file"
+_TRIES = 100  # edits that others disturbed, before we give up
+_KEY = re.compile(
+    rb"(?:^|[ \t])((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)[ \t]+(AAAA[A-Za-z0-9+/]+={0,3})(?:[ \t]+(.*))?$", re.DOTALL
+)
+
+
+class KeyLine(NamedTuple):
+    """One line with a key on it, or what was meant to be one."""
+
+    number: int  # from 1
+    raw: bytes  # as it stands there, without its end
+    entry: Entry | None  # whom it lets in
+    why: str  # it lets nobody in; empty if it does
+    kind: str  # of the key, such as "ssh-ed25519"; empty if none was found
+    blob: bytes  # ssh's encoding of the key; empty as well
+    options: str  # what stands before the key
+    comment: str  # control characters are replaced
+
+    @property
+    def fingerprint(self) -> str:
+        """The key's, as `ssh-keygen -l` shows it; empty if there is no key."""
+        return fingerprint(self.blob) if self.blob else ""
+
+
+def read(path: str) -> list[KeyLine]:
+    """All lines of the file; none if there is no file. Raises ConfigError if it can't be used."""
+    fault = folder_fault(path)
+    if fault is not None and os.path.lexists(path):
+        raise ConfigError(f"the {_WHAT} {shown(path)} is not used: {fault}")
+    return parse(read_checked(path, what=_WHAT, limit=DEFAULT_LIMITS.list_file_max, private=False) or b"")
+
+
+def parse(data: bytes) -> list[KeyLine]:
+    """The lines of a file with these bytes, without the empty ones and the remarks."""
+    lines = []
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        line = raw.strip()
+        if line and not line.startswith(b"#"):
+            lines.append(_key_line(number, raw, line))
+    return lines
+
+
+def add(path: str, public: PublicKey, options: str = "", comment: str | None = None) -> bool:
+    """Append a line for the key, unless one that lets it in is there: then False. The file, and ~/.ssh, are made if they are missing.
+
+    Raises UsageError for options that would make a line that lets nobody in, ConfigError for the file.
+    """
+    line = make_line(public, options, comment)
+
+    def appended(data: bytes) -> bytes:
+        if any(one.entry is not None and one.blob == public.blob for one in parse(data)):
+            return data
+        return data + (b"\n" if data and not data.endswith(b"\n") else b"") + line + b"\n"
+
+    return _edit(path, appended)
+
+
+def remove(path: str, lines: list[KeyLine]) -> list[KeyLine]:
+    """Take these lines away, wherever they stand by now; which of them were still there. Raises ConfigError."""
+    gone = {line.raw for line in lines}
+    taken: list[KeyLine] = []
+
+    def without(data: bytes) -> bytes:
+        taken[:] = [line for line in parse(data) if line.raw in gone]
+        numbers = {line.number for line in taken}
+        return b"\n".join(raw for number, raw in enumerate(data.split(b"\n"), start=1) if number not in numbers)
+
+    if os.path.lexists(path):
+        _edit(path, without)
+    return taken
+
+
+def make_line(public: PublicKey, options: str = "", comment: str | None = None) -> bytes:
+    """The line, without its end. Raises UsageError if it would let nobody in, or be more than one."""
+    named = PublicKey(public.blob, public.comment if comment is None else comment)
+    text = f"{options} {named.line()}" if options else named.line()
+    if not options.isprintable():
+        raise UsageError("an option has a line end or another control character in it")
+    line = text.encode("utf-8", "replace")
+    try:
+        entry = parse_line(line, 1)
+    except IdentityError as error:
+        raise UsageError(f"the line would be refused: {error}") from None
+    if entry.public.blob != public.blob:  # options that bring a key of their own
+        raise UsageError("the options hold a key themselves")
+    return line
+
+
+def _edit(path: str, change: Callable[[bytes], bytes]) -> bool:
+    """Put `change(contents)` in the place of the contents; False if they are the same. Raises ConfigError."""
+    limits, real = DEFAULT_LIMITS, os.path.realpath(path)
+    for _ in range(_TRIES):
+        _make(real)
+        try:
+            descriptor = os.open(
+                real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+            )  # closing it is the end of the lock
+        except OSError as error:
+            raise ConfigError(f"can't write the {_WHAT} {shown(path)}: {error.strerror}") from None
+        try:
+            if not take(descriptor, limits.file_lock_time):
+                raise ConfigError(f"{shown(path)} is locked by another process; try again")
+            before = os.fstat(descriptor)
+            fault = folder_fault(real)
+            if fault is not None:
+                raise ConfigError(f"the {_WHAT} {shown(path)} is not changed: {fault}")
+            data = read_checked(real, what=_WHAT, limit=limits.list_file_max, private=False)
+            if data is None or not os.path.samestat(before, os.stat(real)):
+                continue  # another edit has put its file there
+            if before.st_uid != os.geteuid():
+                raise ConfigError(f"the {_WHAT} {shown(path)} is root's; change it as root")
+            changed = change(data)
+            if changed == data:
+                return False
+            if len(changed) > limits.list_file_max:
+                raise ConfigError(f"the {_WHAT} {shown(path)} would have more than {limits.list_file_max} bytes")
+            if replace(real, changed, what=_WHAT, like=before):
+                return True
+        except FileNotFoundError:
+            continue
+        finally:
+            os.close(descriptor)
+    raise ConfigError(f"{shown(path)} is written to all the time by another process; try again")
+
+
+def _make(real: str) -> None:
+    """The file, empty, if there is none, and the folder that it is in."""
+    if os.path.lexists(real):
+        return
+    try:
+        os.mkdir(os.path.dirname(real), 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ConfigError(f"can't make the folder {shown(os.path.dirname(real))}: {error.strerror}") from None
+    create_private(real, b"", what=_WHAT)
+
+
+def _key_line(number: int, raw: bytes, line: bytes) -> KeyLine:
+    found = _KEY.search(line)
+    try:
+        entry, why = parse_line(line, number), ""
+    except IdentityError as error:
+        entry, why = None, str(error)
+    if entry is not None:
+        before = line[: found.start(1) if found is not None else max(0, line.find(KEY_TYPE.encode()))]
+        blob, kind, comment = entry.public.blob, KEY_TYPE, entry.comment
+    elif found is not None:
+        before, kind, comment = line[: found.start(1)], found[1].decode(), (found[3] or b"").decode("utf-8", "replace")
+        try:
+            blob = binascii.a2b_base64(found[2])
+        except binascii.Error:
+            blob = b""
+    else:
+        before, kind, comment, blob = b"", "", line.decode("utf-8", "replace"), b""
+    options = before.decode("utf-8", "replace").strip()
+    return KeyLine(number, raw, entry, why, kind, blob, _printable(options), _printable(comment))
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
