@@ -66,7 +66,8 @@ local STRINGS = { -- at most so many characters, and a pattern
 }
 local SYSTEM_STRINGS = { string = { math.huge, math.huge }, path = { 4096, 5465 } } -- characters as a string, and in base64
 local INFO = { -- what the Info column says of a message behind its name and channel; `name=` tells the name too
-  hello = "software", auth = "method received=", enrolled = "account host", welcome = "account host resumed= received=", disconnect = "code detail",
+  hello = "software", auth = "method received=", enrolled = "account host",
+  welcome = "account host resumed= received=", disconnect = "code detail",
   ack = "received= sent=", ping = "received= sent=", pong = "received= sent=", exit = "status= signal=", eof = "stream=",
   open = "request argv line subsystem host port signal paths to", opened = "pid= shell port=", rejected = "code detail",
   window = "credit= window=", signal = "signal", resize = "rows= columns=", command = "number line", done = "number status= signal= cwd",
