@@ -59,6 +59,7 @@ class Limits:
     guests_max: int = 10_000  # keys and secrets whose last login is remembered; above it the oldest are forgotten
     sessions_max: int = 10_000
     sessions_per_principal_max: int = 1000
+    revocation_look_time: float = 1.0  # a session whose key may not go on ends after two looks, so far apart
     commands_remembered_max: int = 100_000  # ids of ended commands that a server knows as long as it lives
     commands_remembered_time: float = 7 * 24 * 3600.0  # all ids, those on disk too
 

@@ -16,7 +16,7 @@ from remote_shell.identity.key_lines import KeyLine
 from remote_shell.identity.keys import PublicKey, parse_public_line
 from remote_shell.limits import DEFAULT_LIMITS
 
-_ENDS = "a session of it that is open goes on until its connection is cut"
+_ENDS = "sessions of it that are open end within 5 s"
 
 
 def authorize(arguments: argparse.Namespace) -> None:

@@ -66,7 +66,13 @@ def _row(line: KeyLine) -> tuple[str, ...]:
     visit = _visit(line)
     at = "never" if visit is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(visit.at))
     source = "-" if visit is None else visit.source
-    return line.fingerprint[:_SHORT], at, source, line.comment or "-", line.options or "everything"
+    return line.fingerprint[:_SHORT], at, source, line.comment or "-", _may(line)
+
+
+def _may(line: KeyLine) -> str:
+    """In a few words what its options say, whose values are free text."""
+    words = "" if line.entry is None else str(line.entry.restrictions)
+    return "".join(sign if sign.isprintable() else "?" for sign in words) or line.options or "everything"
 
 
 def _report(path: str, line: KeyLine) -> dict[str, object]:

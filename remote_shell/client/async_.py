@@ -238,7 +238,6 @@ class AsyncHost:
             end = state.exit
             out, err = (state.outputs[n].collected() if is_captured(redirect, n) else None for n in (1, 2))
             if not in_time or (end is not None and end.timed_out):
-                assert timeout is not None, "only a timeout ends so"
                 raise expired(state, timeout, out, err)
             self._raise_refusal(state, message)
             remote.release()

@@ -222,7 +222,6 @@ class Host:
             out = state.outputs[1].collected() if is_captured(redirect, 1) else None
             err = state.outputs[2].collected() if is_captured(redirect, 2) else None
             if not in_time or (end is not None and end.timed_out):
-                assert timeout is not None, "only a timeout ends so"
                 raise expired(state, timeout, out, err)
             self._raise_refusal(state, message)
             remote.release()

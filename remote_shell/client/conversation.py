@@ -413,4 +413,6 @@ class Conversation:
             return "its session was taken over from elsewhere"
         if event.code == "shutting_down":
             return "the server shuts down"
+        if event.code == "revoked" and event.detail:
+            return f"the server ended it: {event.detail}"
         return f"the server ended it: {event.code}" + (f", {event.detail}" if event.detail else "")

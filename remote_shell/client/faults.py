@@ -141,11 +141,13 @@ def unsendable(error: LocalProtocolError, program: object = None) -> RemoteShell
 def refused(message: Open, answer: Rejected, name: str, program: object = None, cwd: object = None) -> CommandError:
     """The exception for a command that the server did not start. `program` and `cwd` are as the caller passed them."""
     text = f"{name}: {answer.detail or answer.code}"
-    if message.request.startswith("job"):
+    if message.request.startswith("job") and answer.code != "not_permitted":
         which = "" if message.request == "jobs" else f"the job {message.id}: "
         return CommandRefusedError(f"{name}: {which}{answer.detail or answer.code}", answer.code)
     if message.request in ("connect", "listen", "accept"):
         return CommandRefusedError(f"{name}: {answer.detail or answer.code}", answer.code)
+    if answer.code == "not_permitted":
+        return CommandRefusedError(f"{name}: refused: {answer.detail}", answer.code, answer.detail)
     number = getattr(errno, answer.errno, None) if answer.errno is not None else None
     program = _program(message) if program is None else program
     if answer.code == "not_found":

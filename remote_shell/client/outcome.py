@@ -140,9 +140,15 @@ def failed(done: CompletedProcess) -> CalledProcessError:
     )
 
 
-def expired(state: ProcessState, timeout: float, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:
-    """What a timeout raises, with bytes, and None where nothing came, as subprocess has them."""
+def expired(state: ProcessState, timeout: float | None, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:
+    """What a timeout raises, with bytes, and None where nothing came, as subprocess has them.
+
+    The server may allow less time than was asked for (timeout= before a key): then it is that which is told.
+    """
     end = state.exit
+    if end is not None and end.timed_out and (timeout is None or end.duration_us < timeout * 1_000_000):
+        timeout = end.duration_us / 1_000_000
+    assert timeout is not None, "one of the two clocks ended it"
     return TimeoutExpired(
         state.args,
         timeout,

@@ -19,6 +19,7 @@ from remote_shell.config.socket_lock import take
 from remote_shell.errors import ConfigError, IdentityError, UsageError
 from remote_shell.identity.authorized import Entry, parse_line
 from remote_shell.identity.keys import KEY_TYPE, PublicKey, fingerprint
+from remote_shell.identity.restrictions import split_options
 from remote_shell.limits import DEFAULT_LIMITS
 
 _WHAT = "authorized_keys file"
@@ -167,7 +168,7 @@ def _key_line(number: int, raw: bytes, line: bytes) -> KeyLine:
     except IdentityError as error:
         entry, why = None, str(error)
     if entry is not None:
-        before = line[: found.start(1) if found is not None else max(0, line.find(KEY_TYPE.encode()))]
+        before = _before_key(line)
         blob, kind, comment = entry.public.blob, KEY_TYPE, entry.comment
     elif found is not None:
         before, kind, comment = line[: found.start(1)], found[1].decode(), (found[3] or b"").decode("utf-8", "replace")
@@ -179,6 +180,12 @@ def _key_line(number: int, raw: bytes, line: bytes) -> KeyLine:
         before, kind, comment, blob = b"", "", line.decode("utf-8", "replace"), b""
     options = before.decode("utf-8", "replace").strip()
     return KeyLine(number, raw, entry, why, kind, blob, _printable(options), _printable(comment))
+
+
+def _before_key(line: bytes) -> bytes:
+    """The options of a line that lets somebody in."""
+    text = line.decode("utf-8")
+    return b"" if text.startswith(KEY_TYPE) else text[: len(text) - len(split_options(text)[1])].encode("utf-8")
 
 
 def _printable(text: str) -> str:

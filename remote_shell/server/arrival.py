@@ -24,6 +24,7 @@ from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
 from remote_shell.server.context import Context
 from remote_shell.server.enrolment import Candidate, EnrolmentError
 from remote_shell.server.sessions import Sessions
+from remote_shell.server.strangers import source_of
 from remote_shell.wire import frames
 from remote_shell.wire.events import Failed, LoginAsked
 from remote_shell.wire.handshake import NONCE_SIZE, ServerHandshake
@@ -62,8 +63,8 @@ class Arrival:
         self,
         sock: socket.socket,
         peer: str,
-        *,
         source: str,
+        *,
         context: Context,
         tls: Any,
         key_hash: bytes,
@@ -71,14 +72,12 @@ class Arrival:
         sessions: Sessions,
         on_leave: Callable[[], None],
     ) -> None:
-        """`source` is whom it counts as, `tls` the server's SSLContext, or None.
-
-        `on_leave` is called once, when this is no stranger any more.
-        """
+        """`source`: the peer's address, or "unix". `tls`: the server's SSLContext, or None. `on_leave` is called once, when this is no
+        stranger any more."""
         sock.setblocking(False)
         self._sock = sock
         self._peer = peer  # for the log
-        self._source = source
+        self._source = source  # for from= in authorized_keys
         self._context = context
         self._tls = tls
         self._key_hash = key_hash
@@ -184,17 +183,17 @@ class Arrival:
         assert handshake.auth is not None, "asked for"
         try:
             if handshake.auth.method == "invite":
-                now = self._context.loop.time()
-                self._enrol(self._authenticator.invited(handshake, link.transport, self._source, now))
+                now, source = self._context.loop.time(), source_of((self._source,))
+                self._enrol(self._authenticator.invited(handshake, link.transport, source, now))
                 return
-            login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link))
+            login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link), self._source)
             self._welcome(link, handshake, login)
         except LoginRefusedError as error:
             self._refuse(str(error))
 
     def _enrol(self, candidate: Candidate) -> None:
         """List an invited key, in a thread: locks and disks may take their time."""
-        loop, address = self._context.loop, self._peer.partition(" ")[2].rpartition(":")[0]
+        loop, address = self._context.loop, self._source
         loop.remove_reader(self._sock.fileno())  # it has nothing more to say
 
         def work() -> None:
@@ -231,14 +230,17 @@ class Arrival:
     def _welcome(self, link: Link, handshake: ServerHandshake, login: Login) -> None:
         auth, peer, context = handshake.auth, handshake.peer, self._context
         assert auth is not None and peer is not None, "the handshake is complete"
-        session = self._sessions.resume(auth.session, login.principal) if auth.session else None
+        session = None
+        if auth.session:
+            session = self._sessions.resume(auth.session, login.principal, login.restrictions)
         resumed = session is not None
         if session is None:
             grace = None if auth.grace_ms is None else auth.grace_ms / 1000
-            session = self._sessions.create(login.principal, grace)
+            session = self._sessions.create(login.principal, grace, login.restrictions)
         if session is None:
             raise LoginRefusedError(f"{login.principal} has too many sessions")
-        session.peer, session.keeps = self._whereabouts(link), auth.on_lost == "keep"
+        session.peer, session.source = self._whereabouts(link), self._source
+        session.keeps = auth.on_lost == "keep"
         handshake.welcome(
             Welcome(
                 session=session.ident,

@@ -7,10 +7,12 @@ as the client saw it. Neighbours: `identity` has the keys and the cryptography, 
 from __future__ import annotations
 
 import os
+import time
 
 from remote_shell.errors import RemoteProtocolError
 from remote_shell.identity import secrets, sshsig
-from remote_shell.identity.authorized import AuthorizedKeys, Forwarding
+from remote_shell.identity.authorized import AuthorizedKeys
+from remote_shell.identity.restrictions import UNRESTRICTED, Restrictions
 from remote_shell.identity.secrets import Secrets
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.server.enrolment import Candidate, EnrolmentError, Enrolments
@@ -23,13 +25,14 @@ class LoginRefusedError(Exception):
 
 
 class Login:
-    """A login that holds: who, and what the server proves in turn."""
+    """A login that holds: who, under which restrictions, and what the server proves in turn."""
 
-    __slots__ = ("principal", "proof")
+    __slots__ = ("principal", "proof", "restrictions")
 
-    def __init__(self, principal: str, proof: bytes | None = None) -> None:
+    def __init__(self, principal: str, proof: bytes | None = None, restrictions: Restrictions = UNRESTRICTED) -> None:
         self.principal = principal
         self.proof = proof
+        self.restrictions = restrictions
 
 
 class Authenticator:
@@ -43,8 +46,8 @@ class Authenticator:
         self._secrets = Secrets(secret_file) if secret_file is not None else None
         self._account = account
 
-    def judge(self, handshake: ServerHandshake, transport: str, peer_uid: int | None) -> Login:
-        """Who this is. Raises LoginRefusedError."""
+    def judge(self, handshake: ServerHandshake, transport: str, peer_uid: int | None, source: str) -> Login:
+        """Who this is. `source` is an address, or "unix". Raises LoginRefusedError."""
         auth = handshake.auth
         assert auth is not None, "judged before the login came"
         try:
@@ -53,7 +56,7 @@ class Authenticator:
             elif auth.method == "secret":
                 login = self._secret(handshake, auth)
             else:
-                login = self._key(handshake, auth)
+                login = self._key(handshake, auth, source)
         except RemoteProtocolError as error:
             raise LoginRefusedError(str(error)) from None
         self._check_account(auth)
@@ -73,9 +76,17 @@ class Authenticator:
         if auth.user and auth.user != self._account:
             raise LoginRefusedError(f"account {auth.user[:40]!a} was asked for, commands run as {self._account}")
 
-    def forwarding(self, principal: str) -> Forwarding | None:
-        """What authorized_keys says now about that principal's tunnels; None where it says nothing of it."""
-        return self._keys.forwarding(principal)
+    def restrictions(self, principal: str) -> Restrictions | None:
+        """What that principal may do now; None for one that could not log in any more, such as a key that was taken off the list.
+
+        The account itself, over the Unix socket, and secrets have no restrictions.
+        """
+        kind, _, name = principal.partition(":")
+        if kind == "key":
+            return self._keys.restrictions(principal)
+        if kind == "secret":
+            return UNRESTRICTED if self._secrets is not None and self._secrets.find(name).known else None
+        return UNRESTRICTED
 
     def _peer(self, transport: str, peer_uid: int | None) -> Login:
         if transport != "unix" or peer_uid is None:
@@ -94,13 +105,17 @@ class Authenticator:
             raise LoginRefusedError(f"secret {name!a} is unknown or wrong")
         return Login(secret.principal, secrets.mac(secret, "server", handshake.transcript("server", name.encode())))
 
-    def _key(self, handshake: ServerHandshake, auth: Auth) -> Login:
+    def _key(self, handshake: ServerHandshake, auth: Auth, source: str) -> Login:
         tried = []
         for offer in auth.keys or ():
             login = self._one_key(handshake, offer)
             if login is not None:
-                return login
-            tried.append(offer.key[-12:])
+                refusal = login.restrictions.refusal_at(time.time(), source)
+                if not refusal:
+                    return login
+                tried.append(f"{offer.key[-12:]} ({login.principal}: {refusal})")
+            else:
+                tried.append(offer.key[-12:])
         raise LoginRefusedError(
             f"none of the keys ending in {', '.join(tried) or '(none sent)'} is authorized and proved"
         )
@@ -110,4 +125,4 @@ class Authenticator:
         entry = self._keys.find(blob)
         # verified whether it is listed or not, so that time does not tell which
         proved = sshsig.verify(blob, proof, handshake.transcript("client", blob))
-        return Login(entry.principal) if entry is not None and proved else None
+        return Login(entry.principal, restrictions=entry.restrictions) if entry is not None and proved else None

@@ -7,11 +7,13 @@ import os
 import pwd
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from remote_shell.config.paths import state_dir
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
+from remote_shell.identity.restrictions import Restrictions
 from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
@@ -51,10 +53,26 @@ class Context:
         self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
         self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again
         self._offered: dict[bytes, bytes] = {}  # what is taken of it
+        self.restrictions_of: Callable[[str], Restrictions | None] = lambda principal: None  # until `reload`
+        self.commands: dict[str, int] = {}  # of each principal's sessions: commands and shells that have not ended
         self.draining = False
         self.transfers = 0  # put and get that are under way
         self.puts: set[Replaceable] = set()
         self._started = 0
+
+    def count_command(self, principal: str, by: int) -> None:
+        """One has started in a session, or has ended."""
+        count = self.commands.get(principal, 0) + by
+        if count:
+            self.commands[principal] = count
+        else:
+            del self.commands[principal]
+
+    def has_running(self, principal: str, count: int) -> bool:
+        """Whether so many of its commands have not ended: those of its sessions, shells that were left, and jobs."""
+        left = len(self.terminals.of(principal, lambda held: held.is_left))
+        others = count - self.commands.get(principal, 0) - left
+        return others <= 0 or self.jobs.has_running(principal, others)
 
     def next_token(self) -> str:
         """A name for one start of a process, unlike any other of this machine's."""

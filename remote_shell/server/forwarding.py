@@ -12,7 +12,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
-from remote_shell.identity.authorized import Forwarding
+from remote_shell.identity.forwarding import Forwarding
 
 # what a listener's host may be called, besides an address
 _NAMES = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "::"}
@@ -83,11 +83,20 @@ class Forwards:
             return f"listening on {host} would let others in; the server needs gateway_ports = true for that"
         return ""
 
+    def refusal_to_accept(self, principal: str) -> str:
+        """The same for a connection that came to a listener of its own."""
+        rights = self._rights(principal)
+        if isinstance(rights, str):
+            return rights
+        return "" if rights.everything or rights.listens else _NOT_THIS_KEY
+
     def _rights(self, principal: str) -> Forwarding | str:
         if self._allowed is False:
             return _NOT_AT_ALL
         said = self._of_principal(principal)
-        if said is not None and said.said:
+        if said is None:
+            return "this key is not in authorized_keys any more"
+        if said.said:
             return said
         if self._allowed or principal.startswith("uid:"):
             return Forwarding.all()

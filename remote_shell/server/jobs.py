@@ -80,6 +80,13 @@ class Jobs:
         """It has as many jobs as it may. A keeper that was just started has nothing on the disk yet by which to count it."""
         return self.table.has_running(principal, self.limits.jobs_running_max, self._starting.get(principal, ()))
 
+    def has_running(self, principal: str, count: int) -> bool:
+        """It has so many jobs that run. True where that can't be known."""
+        try:
+            return self.table.has_running(principal, count, self._starting.get(principal, ()))
+        except (OSError, ConfigError):
+            return True
+
     def start(self, made: bytes, slot: Slot, owner: tuple[str, str], tell: Callable[[Started], None]) -> None:
         """Start a keeper; `tell` is called with its word, once, within `job_start_time`. Raises OSError. `slot` is closed.
 

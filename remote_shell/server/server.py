@@ -27,7 +27,9 @@ from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, ConnectError
+from remote_shell.identity.forwarding import Forwarding
 from remote_shell.identity.server_identity import ServerIdentity
+from remote_shell.identity.sources import UNIX
 from remote_shell.limits import Limits
 from remote_shell.process.children import OrphanReaper
 from remote_shell.process.prepare import prepare_process
@@ -36,6 +38,7 @@ from remote_shell.server.arrival import Arrival
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
 from remote_shell.server.idling import Idling
+from remote_shell.server.revocation import Revocation
 from remote_shell.server.service_manager import Manager
 from remote_shell.server.sessions import Sessions
 from remote_shell.server.strangers import Strangers, source_of
@@ -63,6 +66,7 @@ class Server:
         self._sessions: Sessions | None = None
         self._reaper: OrphanReaper | None = None
         self._authenticator: Authenticator | None = None
+        self._revocation: Revocation | None = None
         self.visits = 0  # connections so far
 
     @property
@@ -89,6 +93,7 @@ class Server:
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)
+        self._revocation = Revocation(self._context, self._sessions)
         self.reload(self.config)
         targets = self.config.listen or (
             Target("unix", path=default_socket()),
@@ -107,13 +112,20 @@ class Server:
             raise
         for sock, target in self._listeners:
             loop.add_reader(sock.fileno(), self._accept, sock, target)
+        self._revocation.start()
 
     def reload(self, config: ServerConfig) -> None:
         """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
         self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account, self._context.limits)
-        self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, self._authenticator.forwarding)
+        restrictions = self._context.restrictions_of = self._authenticator.restrictions
+
+        def forwarding(principal: str) -> Forwarding | None:
+            said = restrictions(principal)
+            return None if said is None else said.forwarding
+
+        self._context.forwards.go_by(config.allow_tcp_forwarding, config.gateway_ports, forwarding)
 
     async def drain(self) -> None:
         """TERM: take no one new, let running commands end for `drain_time`, then end them."""
@@ -153,6 +165,8 @@ class Server:
         await self._killed()
         self._context.scribe.close()
         self._context.guests.close()
+        if self._revocation is not None:
+            self._revocation.stop()
         if self._reaper is not None:
             self._reaper.stop()
 
@@ -303,9 +317,9 @@ class Server:
         assert self._context is not None and self._sessions is not None and self._authenticator is not None
         self.visits += 1
         source, place = source_of(address), 0
-        peer = f"{target.kind} {source}"
+        peer, where = f"{target.kind} {source}", UNIX
         if isinstance(address, tuple):
-            peer = f"{target.kind} {address[0]}:{address[1]}"
+            peer, where = f"{target.kind} {address[0]}:{address[1]}", str(address[0])
 
         def left() -> None:
             # place 0 is nobody's: a newcomer that is evicted at once has given its place back already
@@ -319,7 +333,7 @@ class Server:
         arrival = Arrival(
             sock,
             peer,
-            source=source,
+            where,
             context=self._context,
             tls=self._tls if target.kind == "tls" else None,
             key_hash=self._key_hash,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from remote_shell.aio.driver import Driver
 from remote_shell.errors import LocalProtocolError, RemoteProtocolError
+from remote_shell.identity.restrictions import Restrictions
 from remote_shell.link import Link
 from remote_shell.server.context import Context
 from remote_shell.server.requests.attach import start_attach, start_shells
@@ -32,6 +33,7 @@ from remote_shell.server.requests.put import start_put
 from remote_shell.server.requests.query import start_query
 from remote_shell.server.requests.shell import start_shell
 from remote_shell.server.requests.tunnel import start_accept, start_connect
+from remote_shell.server.rights import NotPermittedError, permitted
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import (
     ChannelClosed,
@@ -67,6 +69,7 @@ REQUESTS: dict[str, Callable[[Context, SessionChannel, Open], Request | None]] =
     "put": start_put,
     "get": start_get,
 }
+_COMMANDS = ("exec", "shell", "attach")  # what max-commands counts; a shell that nobody has is counted where it is
 
 
 class Channel:
@@ -156,11 +159,20 @@ class Channel:
 class ServerSession:
     """One client's session."""
 
-    def __init__(self, context: Context, principal: str, grace: float, on_end: Callable[[ServerSession], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        principal: str,
+        grace: float,
+        restrictions: Restrictions,
+        on_end: Callable[[ServerSession], None],
+    ) -> None:
         self.ident = secrets.token_urlsafe(16)
         self.principal = principal
         self.grace = grace
-        self.peer = ""  # where its client is
+        self.restrictions = restrictions  # those under which it began: with others it ends
+        self.peer = ""  # where its client is, for people
+        self.source = ""  # its address, or "unix"
         self.keeps = False  # on_lost: shells with a terminal outlive it
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
         self.core = Session(Role.SERVER, context.limits)
@@ -171,6 +183,7 @@ class ServerSession:
         self._unclosed: dict[
             int, Callable[[bool], None]
         ] = {}  # whom to tell that the client has heard all on a channel
+        self._commands: set[int] = set()  # channels of requests that count as commands
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -196,11 +209,11 @@ class ServerSession:
         self._driver = Driver(self._context.loop, link, self.core, on_event=self._handle, on_lost=self._lost)
         self._driver.start()
 
-    def let_go(self, code: str) -> None:
+    def let_go(self, code: str, detail: str = "") -> None:
         """Tell the present connection why it ends, and leave it. What it had not decoded is discarded."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            self.core.disconnect(code)
+            self.core.disconnect(code, detail)
             driver.pump()
             driver.stop()
         self.core.detach()
@@ -247,6 +260,11 @@ class ServerSession:
             tell(not keep)
         self._on_end(self)
 
+    def revoke(self, why: str) -> None:
+        """Who logged in may not any more, or something else: end it now, and tell the client why."""
+        self.let_go("revoked", why)
+        self.end(self._context.limits.bye_kill_time / 2)
+
     def kill_commands(self, grace: float) -> None:
         """End every command, but stay: their ends are still told."""
         for request in list(self._requests.values()):
@@ -269,6 +287,9 @@ class ServerSession:
     def forget(self, ident: int) -> None:
         """A request said everything."""
         self._requests.pop(ident, None)
+        if ident in self._commands:
+            self._commands.remove(ident)
+            self._context.count_command(self.principal, -1)
 
     # --- events of the core
 
@@ -340,12 +361,20 @@ class ServerSession:
             channel.reject("shutting_down", "the server is shutting down; start it again or use another")
             return
         try:
+            message = permitted(self._context, self.principal, self.source, message)
             request = REQUESTS[message.request](self._context, channel, message)
+        except NotPermittedError as error:
+            log.warning("%s: %s refused: %s", self.principal, message.request, error)
+            channel.reject(error.code, str(error))
+            return
         except LocalProtocolError as error:
             channel.reject("bad_request", str(error))
             return
         if request is not None and ident in self.core.channels and not self.core.channels[ident].outgoing.closed:
             self._requests[ident] = request
+            if message.request in _COMMANDS and not message.detach:
+                self._commands.add(ident)
+                self._context.count_command(self.principal, 1)
 
     def _disconnected(self, event: Disconnected) -> None:
         loop = self._context.loop
@@ -390,22 +419,26 @@ class Sessions:
         """A copy of the list of sessions."""
         return list(self._sessions.values())
 
-    def resume(self, ident: str, principal: str) -> ServerSession | None:
-        """That session, if it is this principal's and alive, free of its old connection."""
+    def resume(self, ident: str, principal: str, restrictions: Restrictions) -> ServerSession | None:
+        """That session, if it is this principal's and alive, free of its old connection. With other restrictions it ends instead."""
         session = self._sessions.get(ident)
         if session is None or session.ended or session.principal != principal:
+            return None
+        if session.restrictions != restrictions:
+            log.warning("%s: what it may do has changed: session %s… ends", principal, ident[:6])
+            session.end(self._context.limits.bye_kill_time / 2)
             return None
         session.let_go("replaced")
         return session
 
-    def create(self, principal: str, grace: float | None) -> ServerSession | None:
+    def create(self, principal: str, grace: float | None, restrictions: Restrictions) -> ServerSession | None:
         """A new session, or None above the limits."""
         limits = self._context.limits
         count = self._per_principal.get(principal, 0)
         if len(self._sessions) >= limits.sessions_max or count >= limits.sessions_per_principal_max:
             return None
         grace = limits.grace if grace is None else min(grace, limits.grace_max)
-        session = ServerSession(self._context, principal, grace, self._forget)
+        session = ServerSession(self._context, principal, grace, restrictions, self._forget)
         self._sessions[session.ident] = session
         self._per_principal[principal] = count + 1
         return session

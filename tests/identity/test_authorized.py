@@ -66,15 +66,20 @@ SK = pack_string(b"sk-ssh-ed25519@openssh.com") + pack_string(ONE.raw) + pack_st
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (f"restrict {ONE.line()}", "options before a key are not built yet"),
-        (f'command="echo SECRET" {ONE.line()}', "options before a key"),
-        (f"no-pty\t{ONE.line()}", "options before a key|does not begin"),
+        (f"restrict,secret-word {ONE.line()}", "the option secret-word is unknown"),
+        (f'command="echo SECRET",restrict,restrict="SECRET" {ONE.line()}', "restrict takes no value"),
+        (f'from="SECRET"\t{ONE.line()}', "names are not looked up"),
+        ('command="echo SECRET" ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB x', "a key of type ssh-rsa"),
+        (f'command="echo SECRET {ONE.line()}', "between double quotes"),
+        (f"restrict {PublicKey(ONE.blob).line()} {TWO.line()}", "two keys on one line"),
+        (f"restrict, {ONE.line()}", "an option has a name"),
+        (f"restrict restrict {ONE.line()}", "does not begin with ssh-ed25519"),
         ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB x", "a key of type ssh-rsa; only ssh-ed25519"),
         ("ecdsa-sha2-nistp256 AAAA", "a key of type ecdsa-sha2-nistp256"),
         ("ssh-ed25519-cert-v01@openssh.com AAAA", "a key of type ssh-ed25519-cert-v01@openssh.com"),
         ("sk-ssh-ed25519@openssh.com AAAA", "a key of type sk-ssh-ed25519@openssh.com"),
         (PublicKey(ONE.blob).line().replace("ssh-ed25519", "sk-ssh-ed25519@openssh.com"), "a key of type sk-ssh"),
-        (f"cert-authority {ONE.line()}", "options before a key"),
+        (f"cert-authority {ONE.line()}", "certificates are not taken"),
         (f"{PublicKey(ONE.blob).line()} {TWO.line()}", "two keys on one line"),
         (f"{ONE.line()}{TWO.line()}", "two keys on one line"),
         ("ssh-ed25519 !!!", "not base64"),
@@ -84,7 +89,7 @@ SK = pack_string(b"sk-ssh-ed25519@openssh.com") + pack_string(ONE.raw) + pack_st
         ("ssh-ed25519 " + "A" * 68, "type|cut short|bytes"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA x", "anybody can sign"),
         ("SECRET-nonsense \x1b[31m", "does not begin with ssh-ed25519"),
-        ("ssh-ed25519\u2028" + PublicKey(ONE.blob).line()[12:], "does not begin"),
+        ("ssh-ed25519\u2028" + PublicKey(ONE.blob).line()[12:], "stands a comma"),
     ],
 )
 def test_every_other_line_is_refused_and_logged_without_its_text(
@@ -230,6 +235,13 @@ DB = ("db:5432", "DB:5432")
         ('Permitopen="db:5432",PORT-FORWARDING', DB, LISTENS),
         ('port-forwarding,permitlisten="1"', OPENS, (":1",)),
         ("port-forwarding,no-port-forwarding", (), ()),
+        ("restrict", (), ()),
+        ('command="x"', (), ()),
+        ('allow="x *"', (), ()),
+        ('restrict,permitopen="db:5432"', (), ()),  # sshd, too, needs port-forwarding behind restrict
+        ('restrict,port-forwarding,permitopen="db:5432"', DB, LISTENS),
+        ('port-forwarding,restrict,permitlisten="1"', (), ()),
+        ('command="x",permitopen="db:5432"', DB, ()),
         ('no-port-forwarding,permitopen="db:5432"', (), ()),
     ],
 )
@@ -239,9 +251,10 @@ def test_what_a_line_says_about_tunnels(
     file.write_text(f"{options} {ONE.line()}\n")
     keys = AuthorizedKeys(str(file))
     entry = keys.find(ONE.blob)
-    assert entry is not None and entry.forwarding.said
-    assert keys.forwarding(entry.principal) is entry.forwarding and keys.forwarding("key:SHA256:none") is None
-    may = entry.forwarding
+    assert entry is not None
+    assert keys.restrictions(entry.principal) is entry.restrictions and keys.restrictions("key:SHA256:none") is None
+    may = entry.restrictions.forwarding
+    assert may.said
     split = [(place, *place.rpartition(":")[::2]) for place in (*OPENS, *LISTENS)]
     assert tuple(place for place, host, port in split[: len(OPENS)] if may.may_connect(host, int(port))) == tuple(
         place for place in OPENS if place in opens
@@ -263,11 +276,10 @@ def test_what_a_line_says_about_tunnels(
             'permitopen="db:65536"',
         ),
         *('permitopen="db:http"', 'permitlisten=""', 'permitlisten="x"', 'port-forwarding="yes"', "port-forwarding,"),
-        *('port-forwarding,command="x"', "port-forwarding,restrict", 'permitopen="db:80', "permitopen=db:80"),
+        *('port-forwarding,command="x', "port-forwarding,restricted", 'permitopen="db:80', "permitopen=db:80"),
         *(",port-forwarding", "port-forwarding port-forwarding", f'permitopen="db:{"9" * 5000}"'),
-        # the commonest line of all that restrict: what is behind a "no" counts too
-        *('no-port-forwarding,command="x"', "no-port-forwarding,restrict", 'no-port-forwarding,from="10.0.0.1"'),
-        *('no-port-forwarding,permitopen="db"', "port-forwarding,no-port-forwarding,no-pty"),
+        # what is behind a "no" counts too
+        *('no-port-forwarding,permitopen="db"', "port-forwarding,no-port-forwarding,no-tty"),
     ],
 )
 def test_options_that_are_not_understood_refuse_the_line(file: Path, options: str) -> None:

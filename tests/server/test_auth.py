@@ -131,14 +131,14 @@ def test_a_login_heard_before_is_worth_nothing(start: Starter) -> None:
     assert running.read_log().count("none of the keys") == 1000
 
 
-def test_a_line_with_an_option_lets_nobody_in(start: Starter) -> None:
+def test_a_line_with_an_unknown_option_lets_nobody_in(start: Starter) -> None:
     running = start(listen=("tls:127.0.0.1:0",), refusal_time=0.02)
     path = os.path.join(running.home, "authorized_keys")
     with open(path, encoding="utf-8") as file:
         line = file.read()
     RawClient(running.targets["tls"], by_key(running.identity)).bye()
-    write(path, f'command="true",no-pty {line}')
-    assert "line 1: refused: options before a key" in refused(running, "tls", by_key(running.identity))
+    write(path, f'command="true",no-tty {line}')
+    assert "line 1: refused: the option no-tty is unknown" in refused(running, "tls", by_key(running.identity))
     write(path, line)
     RawClient(running.targets["tls"], by_key(running.identity)).bye()
 

@@ -185,7 +185,10 @@ def test_the_tables() -> None:
     state = HandshakeState
     assert set(SERVER_TABLE) == {(state.WAIT_HELLO, "hello"), (state.WAIT_LOGIN, "auth")}
     assert {word for _, word in CLIENT_TABLE} == {"hello", "welcome", "enrolled", "denied"}
-    assert (state.WAIT_VERDICT, "enrolled") not in CLIENT_TABLE and (state.WAIT_ENROLMENT, "welcome") not in CLIENT_TABLE
+    assert (state.WAIT_VERDICT, "enrolled") not in CLIENT_TABLE and (
+        state.WAIT_ENROLMENT,
+        "welcome",
+    ) not in CLIENT_TABLE
     assert all(sum(found is waits for found, _ in SERVER_TABLE) == 1 for waits in SERVER_WAITS), "one entry a state"
 
 

@@ -5,6 +5,7 @@ On a terminal it is zsh where that is the account's shell. On pipes it is always
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -91,6 +92,8 @@ class Shell:
         self._claim = claim
         self._loop = context.loop
         self._exited = False
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
         self._limits = context.limits
         self._waiting: dict[int, int] = {}  # commands that did not end: number -> bytes of the line
         self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
@@ -130,6 +133,8 @@ class Shell:
                 shell=words.name,
             )
         )
+        if message.timeout_ms is not None:
+            self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
         early, self._early_modes = self._early_modes, None
         for mode in early or ():
             self.on_mode(mode)
@@ -299,7 +304,9 @@ class Shell:
         """The shell itself ended."""
         self._exited = True
         duration = int((self._loop.time() - self._started_at) * 1_000_000)
-        how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
+        how = Exit(status=exit.status, signal=exit.signal, duration_us=duration, timed_out=self._timed_out)
+        if self._timer is not None:
+            self._timer.cancel()
         self._channel.send(how)
         self._claim.end(how, self._loop.time())
         if not self._streams or self._unwanted or self._on_terminal:
@@ -308,6 +315,10 @@ class Shell:
     def on_stdin(self, count: int) -> None:
         """The command took so much of its input."""
         self._channel.consumed(count)
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._shell.kill(self._limits.kill_grace)
 
     def _end(self) -> None:
         self._shell.close()
