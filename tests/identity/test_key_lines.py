@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_shell.config import checked
+from remote_shell.config.socket_lock import take
 from remote_shell.errors import ConfigError, UsageError
 from remote_shell.identity import key_lines
 from remote_shell.identity.authorized import AuthorizedKeys
@@ -198,7 +199,7 @@ def test_what_an_editor_wrote_meanwhile_is_kept(path: str, monkeypatch: pytest.M
 def test_an_editor_that_replaced_the_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock was on the old file: the new one is locked and read."""
     key_lines.add(path, ONE)
-    real, times = key_lines.take, list[int]()
+    real, times = take, list[int]()
 
     def and_rename(descriptor: int, seconds: float) -> bool:
         if not times:
@@ -209,7 +210,7 @@ def test_an_editor_that_replaced_the_file(path: str, monkeypatch: pytest.MonkeyP
             os.rename(other, path)
         return real(descriptor, seconds)
 
-    monkeypatch.setattr(key_lines, "take", and_rename)
+    monkeypatch.setattr("remote_shell.identity.key_lines.take", and_rename)
     assert key_lines.add(path, TWO) and listed(path) == ["vim", "bob"]
 
 
