@@ -7,10 +7,9 @@ no key and asks no resolver. Neighbours: `targets` reads the target's text, `pat
 from __future__ import annotations
 
 import os
-import re
 
 from remote_shell.config import shell
-from remote_shell.config.checked import create_private, read_text, replace
+from remote_shell.config.checked import read_text
 from remote_shell.config.fingerprints import parse_fingerprint
 from remote_shell.config.paths import config_dir, expand_home, shown
 from remote_shell.config.shell import OnLost, ShellDefaults, ShellSettings
@@ -19,8 +18,6 @@ from remote_shell.errors import ConfigError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS
 
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
-_NEW_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}", re.ASCII)
-_TRIES = 100  # writes that another process disturbed
 LABEL_MAX = 32  # cells of the terminal
 _TEXT_KEYS = ("target", "identity", "secret_file", "fingerprint", "colour", "label", "remote_command")
 _INSTEAD = {  # of an empty text; an empty label is none, as who writes one means it
@@ -101,51 +98,6 @@ def shell_settings(text: str, given: ShellDefaults = shell.NOTHING, path: str | 
     host = hosts.get(_name_of(text))
     named = ShellDefaults(host.prefix, host.on_lost) if host is not None else shell.NOTHING
     return shell.effective(given, named, defaults)
-
-
-class NewHost:
-    """A host that is to be added to the file. Made before the host is known, so that a name that is taken is told at once."""
-
-    def __init__(self, name: str, identity: str | None, fingerprint: str, path: str | None = None) -> None:
-        """Raises UsageError for a name that is none, or is another server's; ConfigError for the file."""
-        if not _NEW_NAME.fullmatch(name):
-            raise UsageError(
-                f"{name[:80]!a} is no name for a host: letters, digits, '.', '_' and '-', the first no '-'"
-            )
-        self._name = name
-        self._identity = os.path.abspath(expand_home(identity)) if identity is not None else None
-        self._fingerprint = fingerprint
-        self._path = os.path.realpath(path or os.path.join(config_dir(), "hosts.toml"))
-        there = load_hosts(self._path).get(name)
-        if there is not None and there.fingerprint != fingerprint:
-            raise UsageError(f"{shown(self._path)} has a host {name} already; choose another name")
-
-    def add(self, target: Target) -> None:
-        """Append its table, unless there is one. Raises ConfigError."""
-        lines = [f'[hosts."{self._name}"]', f'target = "{target.address}"', f'fingerprint = "{self._fingerprint}"']
-        if self._identity is not None:
-            if not self._identity.isprintable() or any(sign in self._identity for sign in '"\\'):
-                raise ConfigError(
-                    f"the path {shown(self._identity)} can't be written into hosts.toml here; add it by hand"
-                )
-            lines.append(f'identity = "{self._identity}"')
-        create_private(self._path, b"", what="hosts file")
-        for _ in range(_TRIES):
-            before = os.stat(self._path)
-            text = read_text(self._path, what="hosts file", limit=DEFAULT_LIMITS.list_file_max, private=False) or ""
-            if self._name in load_hosts(self._path):
-                return
-            text += (
-                ("\n" if text and not text.endswith("\n") else "") + ("\n" if text else "") + "\n".join(lines) + "\n"
-            )
-            try:
-                parse_toml(text, self._path)
-            except ConfigError:  # `hosts` is an inline table, which nothing can be added to from below
-                table = "; ".join(lines)
-                raise ConfigError(f"{shown(self._path)} is written in another way; add this by hand: {table}") from None
-            if replace(self._path, text.encode("utf-8"), what="hosts file", like=before):
-                return
-        raise ConfigError(f"{shown(self._path)} is written to all the time by another process; try again")
 
 
 def _load(path: str | None) -> tuple[dict[str, Host], ShellDefaults]:

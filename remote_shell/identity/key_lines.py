@@ -1,8 +1,7 @@
 """The lines of an authorized_keys file as people look at them and change them: what each is, and edits that are whole or not at all.
 
-An edit holds a lock on the file itself, so two of ours never lose one another's; what an editor or `cat >>` wrote meanwhile is seen before
-the new file takes the old one's place, and the edit begins anew. Owner and modes of file and folders are asked first, since a line in
-a file that is not used would be a promise. Neighbour: `authorized` says which lines count.
+Owner and modes of file and folders are asked first, since a line in a file that is not used would be an empty promise. Neighbours:
+`config.edited` writes, `authorized` says which lines count.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from remote_shell.config.checked import create_private, folder_fault, read_checked, replace
+from remote_shell.config.checked import folder_fault, read_checked
+from remote_shell.config.edited import edit
 from remote_shell.config.paths import shown
-from remote_shell.config.socket_lock import take
 from remote_shell.errors import ConfigError, IdentityError, UsageError
 from remote_shell.identity.authorized import Entry, parse_line
 from remote_shell.identity.keys import KEY_TYPE, PublicKey, fingerprint
@@ -23,7 +22,6 @@ from remote_shell.identity.restrictions import split_options
 from remote_shell.limits import DEFAULT_LIMITS
 
 _WHAT = "authorized_keys file"
-_TRIES = 100  # edits that others disturbed, before we give up
 _KEY = re.compile(
     rb"(?:^|[ \t])((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)[ \t]+(AAAA[A-Za-z0-9+/]+={0,3})(?:[ \t]+(.*))?$", re.DOTALL
 )
@@ -112,53 +110,8 @@ def make_line(public: PublicKey, options: str = "", comment: str | None = None) 
 
 
 def _edit(path: str, change: Callable[[bytes], bytes]) -> bool:
-    """Put `change(contents)` in the place of the contents; False if they are the same. Raises ConfigError."""
-    limits, real = DEFAULT_LIMITS, os.path.realpath(path)
-    for _ in range(_TRIES):
-        _make(real)
-        try:
-            descriptor = os.open(
-                real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-            )  # closing it is the end of the lock
-        except OSError as error:
-            raise ConfigError(f"can't write the {_WHAT} {shown(path)}: {error.strerror}") from None
-        try:
-            if not take(descriptor, limits.file_lock_time):
-                raise ConfigError(f"{shown(path)} is locked by another process; try again")
-            before = os.fstat(descriptor)
-            fault = folder_fault(real)
-            if fault is not None:
-                raise ConfigError(f"the {_WHAT} {shown(path)} is not changed: {fault}")
-            data = read_checked(real, what=_WHAT, limit=limits.list_file_max, private=False)
-            if data is None or not os.path.samestat(before, os.stat(real)):
-                continue  # another edit has put its file there
-            if before.st_uid != os.geteuid():
-                raise ConfigError(f"the {_WHAT} {shown(path)} is root's; change it as root")
-            changed = change(data)
-            if changed == data:
-                return False
-            if len(changed) > limits.list_file_max:
-                raise ConfigError(f"the {_WHAT} {shown(path)} would have more than {limits.list_file_max} bytes")
-            if replace(real, changed, what=_WHAT, like=before):
-                return True
-        except FileNotFoundError:
-            continue
-        finally:
-            os.close(descriptor)
-    raise ConfigError(f"{shown(path)} is written to all the time by another process; try again")
-
-
-def _make(real: str) -> None:
-    """The file, empty, if there is none, and the folder that it is in."""
-    if os.path.lexists(real):
-        return
-    try:
-        os.mkdir(os.path.dirname(real), 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise ConfigError(f"can't make the folder {shown(os.path.dirname(real))}: {error.strerror}") from None
-    create_private(real, b"", what=_WHAT)
+    """False if the change is none. Raises ConfigError."""
+    return edit(path, change, what=_WHAT, guarded=True)
 
 
 def _key_line(number: int, raw: bytes, line: bytes) -> KeyLine:

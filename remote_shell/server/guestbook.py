@@ -44,7 +44,7 @@ class Guestbook:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._count = 0  # files, at least
+        self._count = -1  # files, at most; not known yet
         self._failed = False  # told once
 
     def note(self, principal: str, source: str) -> None:
@@ -86,6 +86,8 @@ class Guestbook:
     def _write(self, visits: list[Visit]) -> None:
         folder = self._folder()
         os.makedirs(folder, 0o700, exist_ok=True)
+        if self._count < 0:
+            self._count = len(os.listdir(folder))
         for visit in visits:
             place = os.path.join(folder, _file_of(visit.principal))
             draft = f"{place}.{os.getpid()}.new"

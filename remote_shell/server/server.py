@@ -361,11 +361,18 @@ async def serve(
     server = Server(config)
     asked_to_end: asyncio.Queue[None] = asyncio.Queue()
 
+    sign: Sign | None = None
+
     def read_again() -> None:
+        nonlocal sign
         if reload is not None:
             try:
-                server.reload(reload())
+                settings = reload()
+                server.reload(settings)
                 log.info("settings read again")
+                if sign is not None:
+                    sign.take_down()
+                    sign = _put_up_sign(server, settings.authorized_keys)
             except ConfigError as error:
                 log.error("settings stay as they were: %s", error)
 
@@ -385,7 +392,7 @@ async def serve(
     if config.idle_exit is not None:
         Idling(loop, config.idle_exit, busy=lambda: server.busy, visits=lambda: server.visits, leave=leave)
     manager = Manager()
-    sign = None if private else _put_up_sign(server)
+    sign = None if private else _put_up_sign(server, config.authorized_keys)
     ready(
         {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
     )
@@ -408,9 +415,8 @@ async def serve(
     log.info("ended")
 
 
-def _put_up_sign(server: Server) -> Sign | None:
-    """For `keys`, which looks where we listen; a server can do without."""
-    listed = server.config.authorized_keys
+def _put_up_sign(server: Server, listed: str) -> Sign | None:
+    """For `keys`, which looks where we listen and which list counts; a server can do without."""
     try:
         return put_up(Running(os.getpid(), tuple(server.addresses), server.fingerprint or "", listed))
     except (OSError, ConfigError) as error:

@@ -210,13 +210,13 @@ def test_an_editor_that_replaced_the_file(path: str, monkeypatch: pytest.MonkeyP
             os.rename(other, path)
         return real(descriptor, seconds)
 
-    monkeypatch.setattr("remote_shell.identity.key_lines.take", and_rename)
+    monkeypatch.setattr("remote_shell.config.edited.take", and_rename)
     assert key_lines.add(path, TWO) and listed(path) == ["vim", "bob"]
 
 
 def test_one_that_never_stops_writing_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key_lines.add(path, ONE)
-    monkeypatch.setattr(key_lines, "replace", lambda *_, **__: False)
+    monkeypatch.setattr("remote_shell.config.edited.replace", lambda *_, **__: False)
     with pytest.raises(ConfigError, match="all the time"):
         key_lines.add(path, TWO)
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = verb("show", "Your public keys as lines for a server's authorized_keys.")
     show.add_argument("--identity", metavar="FILE", help="only the key in this file")
     show.add_argument("--new-secret", metavar="NAME", help="make a shared secret of that name, print its line only")
-    invite = verb("invite", "Prints one line. Whoever has it adds one key of theirs here, once, by remote-shell pair.")
+    invite = verb("invite", "Prints one line. Whoever has it adds a key of theirs here, once.")
     invite.add_argument("--minutes", metavar="N", type=_minutes, default=10, help="it is good for so long (else 10)")
     invite.add_argument("--label", metavar="NAME", help="who is invited: a word for the key's comment")
     invite.add_argument(
@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("--invitations", action="store_true", help="take back all invitations that are open")
     _add_list(revoke)
     for one in (show, invite, listed, authorize, revoke):
+        one.usage = f"%(prog)s [options]{' [FILE]' if one is authorize else ' [KEY…]' if one is revoke else ''}"
         one.add_argument("-v", "--verbose", action="store_true", help="a traceback with an error")
 
 

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pair. Raises UsageError and what `client.pairing.pair` raises."""
     from remote_shell.cli.asking import answers
     from remote_shell.client.pairing import pair
-    from remote_shell.config.hosts import NewHost
+    from remote_shell.config.new_host import NewHost
     from remote_shell.identity.invitation import LINE_MAX, parse_line
 
     ask = answers()["ask"]
