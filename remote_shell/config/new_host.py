@@ -1,4 +1,4 @@
-"""A new host for hosts.toml, as `pair --name` adds it: a table at the end, and what people wrote stays byte for byte. Neighbour: `hosts` reads."""
+"""A new host for hosts.toml, as `pair --name` adds it: a table at the end; what people wrote stays byte for byte. `hosts` reads."""
 
 from __future__ import annotations
 
