@@ -24,7 +24,7 @@ from remote_shell.client.async_ import AsyncHost
 from remote_shell.client.async_many import in_turn, together
 from remote_shell.client.async_process import AsyncProcess
 from remote_shell.client.many import NEVER_RAN, Outcome, Plans, Turns, descriptors, headline, kind_of, summary
-from remote_shell.client.outcome import returncode_of
+from remote_shell.client.outcome import returncode_of, time_allowed
 from remote_shell.client.results import CompletedProcess, TimeoutExpired
 from remote_shell.errors import ConnectionLostError, NotStartedError, OutputTooLargeError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS
@@ -218,7 +218,7 @@ class Mapping:
         assert end is not None, "it ended"
         seconds = end.duration_us / 1_000_000
         if end.timed_out:
-            timeout = self._errand.timeout or 0.0
+            timeout = time_allowed(end, self._errand.timeout)
             return TimeoutExpired(process.args, timeout, signal=end.signal, duration=seconds, job=process.job)
         done = CompletedProcess(process.args, returncode_of(end), signal=end.signal, duration=seconds, job=process.job)
         if process.opened is not None and process.opened.again:

@@ -140,14 +140,17 @@ def failed(done: CompletedProcess) -> CalledProcessError:
     )
 
 
-def expired(state: ProcessState, timeout: float | None, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:
-    """What a timeout raises, with bytes, and None where nothing came, as subprocess has them.
+def time_allowed(end: Exit, timeout: float | None) -> float:
+    """The seconds after which the server's clock ended a command: `timeout`, or less where the key's line says so (timeout=)."""
+    took = end.duration_us / 1_000_000
+    return took if timeout is None or took < timeout else timeout
 
-    The server may allow less time than was asked for (timeout= before a key): then it is that which is told.
-    """
+
+def expired(state: ProcessState, timeout: float | None, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:
+    """What a timeout raises, with bytes, and None where nothing came, as subprocess has them."""
     end = state.exit
-    if end is not None and end.timed_out and (timeout is None or end.duration_us < timeout * 1_000_000):
-        timeout = end.duration_us / 1_000_000
+    if end is not None and end.timed_out:
+        timeout = time_allowed(end, timeout)
     assert timeout is not None, "one of the two clocks ended it"
     return TimeoutExpired(
         state.args,

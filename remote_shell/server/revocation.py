@@ -33,15 +33,19 @@ class Revocation:
 
     def start(self) -> None:
         """Look from now on."""
-        self._timer = self._context.loop.call_later(self._context.limits.revocation_look_time, self._look)
+        self._timer = self._context.loop.call_later(self._context.limits.revocation_look_time, self._look_and_again)
 
     def stop(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
+    def _look_and_again(self) -> None:
         self.start()
+        self.look()
+
+    def look(self) -> None:
+        """Look once: end what the look before would have ended too, and whose time is over."""
         known: dict[str, Restrictions | None] = {}  # one look at the file for each key, however many sessions it has
 
         def said_of(principal: str) -> Restrictions | None:

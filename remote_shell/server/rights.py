@@ -25,6 +25,8 @@ from remote_shell.wire.messages import Open, Pair, from_system, to_system
 
 # what the forced command reads of what was asked for: ours, and what scripts for sshd look for
 ORIGINAL = (b"REMOTE_SHELL_ORIGINAL_COMMAND", b"SSH_ORIGINAL_COMMAND")
+# how `remote-shell ssh` asks for nothing where there is no terminal, on which a shell could be asked for
+LOGIN_SHELL = b'exec "$SHELL" -l'
 # a language, a terminal, a time zone: never a path that leads anywhere, nor a text for a parser
 _PLAIN_VALUE = re.compile(rb"(?!/|:|.*\.\./)[A-Za-z0-9_.,:+@/=<>-]{0,128}")
 
@@ -83,8 +85,8 @@ class _Asked:
     def refusal(self, what: str) -> NotPermittedError:
         """What a key may not that may run some commands only."""
         if self.said.command is not None:
-            return NotPermittedError(f"this key runs one command, whatever is asked for: {what}")
-        return NotPermittedError(f"this key may {self.said.may()}" + (f": {what}" if what else ""))
+            return NotPermittedError(f"this key runs one command, whatever is asked for; {what}")
+        return NotPermittedError(f"this key may {self.said.may()}" + (f"; {what}" if what else ""))
 
 
 # --- what runs
@@ -123,7 +125,7 @@ def _attach(asked: _Asked) -> Open:
 def _check_terminal(asked: _Asked) -> None:
     if asked.message.terminal is not None and not asked.said.pty:
         raise NotPermittedError(
-            "this key may not have a terminal (restrict or no-pty in authorized_keys); ask for none"
+            "this key may not have a terminal (restrict or no-pty in authorized_keys); run without -t needs none"
         )
 
 
@@ -151,7 +153,7 @@ def _words(asked: _Asked) -> list[bytes] | None:
 def _allowed_argv(asked: _Asked) -> list[str]:
     """The words that will be executed: those of a line, where it is nothing but words, else its shell's, which must be allowed then."""
     words = [_text(word) for word in _words(asked) or ()]
-    if asked.message.line is not None and words:
+    if len(words) == 3 and words[0] in (_text(asked.context.shell), "/bin/sh") and words[1] == "-c":
         plain = plain_words(words[-1])
         if plain is not None and asked.said.allows(plain):
             return plain
@@ -164,7 +166,8 @@ def _original(asked: _Asked) -> bytes | None:
     """What was asked for, as a shell would take it; None where nothing was, as with sshd."""
     message = asked.message
     if message.argv is None and message.line is not None:
-        return from_system(message.line)
+        line = from_system(message.line)
+        return None if line == LOGIN_SHELL else line
     if message.argv is None and message.subsystem is None:
         return None
     return _raw(shlex.join(_text(word) for word in _words(asked) or ()))
@@ -267,7 +270,7 @@ def _accept(asked: _Asked) -> Open:
 
 
 def _anybody(asked: _Asked) -> Open:
-    """What became of its own commands."""
+    """What became of its own commands, and which shells it has."""
     return asked.message
 
 
@@ -276,7 +279,7 @@ RULES: dict[str, Callable[[_Asked], Open]] = {
     "shell": _shell,
     "query": _anybody,
     "attach": _attach,
-    "shells": _attach,
+    "shells": _anybody,
     "jobs": _jobs,
     "job_logs": _jobs,
     "job_wait": _jobs,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from remote_shell.errors import IdentityError
 from remote_shell.identity.restrictions import (
+    BEYOND,
     OPTIONS,
     REFUSED_OPTIONS,
     UNRESTRICTED,
@@ -264,8 +265,14 @@ def test_what_people_read() -> None:
 
 def test_the_page_and_the_parser_name_the_same_options() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    section, _, rest = text.partition("## What refuses the line")
-    named = {cell.split("=")[0].strip("` ").lower() for row in section.splitlines() if row.startswith("| `")
-             for cell in row.split("|")[1].split("`, `")}  # fmt: skip
+    options = text.partition("## The options")[2].partition("## allow")[0]
+    named = {
+        name.split("=")[0].strip("` ").lower()
+        for row in options.splitlines()
+        if row.startswith("| `")
+        for name in row.split("|")[1].split("`, `")
+    }
     assert named == OPTIONS
-    assert {name for name in REFUSED_OPTIONS if f"`{name}" in rest} == REFUSED_OPTIONS
+    refused = text.partition("## What refuses the line")[2]
+    assert {name for name in REFUSED_OPTIONS if f"`{name}" in refused} == REFUSED_OPTIONS
+    assert {name for name in BEYOND if f"| `{name}` |" in text} == set(BEYOND)

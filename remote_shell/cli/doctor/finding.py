@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from remote_shell.config.paths import places, quoted
-from remote_shell.errors import RemoteShellError
+from remote_shell.errors import CommandRefusedError, RemoteShellError
 
 Level = Literal["ok", "warning", "fault"]
 # Our errors end with what to type. What they say in prose has no line in it.
@@ -86,6 +86,9 @@ def examine(group: str, table: Table, case: Case) -> Iterator[Told]:
         try:
             for finding in check(case):
                 yield Told(group, name, finding)
+        except CommandRefusedError as error:  # a key that may not do all may well be meant so
+            allowed = error.code != "not_permitted"
+            yield Told(group, name, of_error(error) if allowed else ok(f"not looked at: {error.reason}"))
         except RemoteShellError as error:
             yield Told(group, name, of_error(error))
         except OSError as error:
