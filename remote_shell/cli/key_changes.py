@@ -16,8 +16,6 @@ from remote_shell.identity.key_lines import KeyLine
 from remote_shell.identity.keys import PublicKey, parse_public_line
 from remote_shell.limits import DEFAULT_LIMITS
 
-_ENDS = "sessions of it that are open end within 5 s"
-
 
 def authorize(arguments: argparse.Namespace) -> None:
     """Add public keys. Raises UsageError, ConfigError."""
@@ -62,8 +60,11 @@ def revoke(arguments: argparse.Namespace) -> None:
     if arguments.invitations:
         count = Invitations().take_back()
         _say(f"{count} open invitation{'' if count == 1 else 's'} taken back")
-    for line in key_lines.remove(path, found):
-        _say(f"{shown(path)}: {_described(line)} was taken away; {_ENDS}")
+    taken = key_lines.remove(path, found)
+    for line in taken:
+        _say(f"taken away: {_described(line, of=shown(path))}")
+    if taken:
+        _say("sessions that are open end within 5 s; what was started by --detach goes on")
 
 
 def _fitting(lines: list[KeyLine], pattern: str) -> list[KeyLine]:
@@ -89,8 +90,9 @@ def _ask_about(pattern: str, lines: list[KeyLine]) -> None:
         raise UsageError("nothing was taken away")
 
 
-def _described(line: KeyLine) -> str:
-    return f"line {line.number}, {' '.join(filter(None, (line.fingerprint or line.kind, line.comment[:100])))}"
+def _described(line: KeyLine, of: str = "") -> str:
+    where = f"line {line.number} of {of}" if of else f"line {line.number}"
+    return f"{' '.join(filter(None, (line.fingerprint or line.kind, line.comment[:100])))} ({where})"
 
 
 def _text(file: str) -> str:

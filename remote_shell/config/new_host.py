@@ -33,7 +33,8 @@ class NewHost:
 
     def add(self, target: Target) -> None:
         """Append its table, unless there is one. Raises ConfigError."""
-        lines = [f'[hosts."{self._name}"]', f'target = "{target.address}"', f'fingerprint = "{self._fingerprint}"']
+        key = f'"{self._name}"' if "." in self._name else self._name
+        lines = [f"[hosts.{key}]", f'target = "{target.address}"', f'fingerprint = "{self._fingerprint}"']
         if self._identity is not None:
             if not self._identity.isprintable() or any(sign in self._identity for sign in '"\\'):
                 raise ConfigError(

@@ -234,7 +234,7 @@ def test_the_running_servers_list_is_meant_and_it_knows_who_was_here(tmp_path: P
 def test_revoke(pattern: str, left: list[int], tmp_path: Path) -> None:
     path = fill(tmp_path, FULL)
     done = call("keys", "revoke", pattern, home=tmp_path)
-    assert done.returncode == 0 and b"was taken away; sessions of it that are open end within 5 s" in done.stdout
+    assert done.returncode == 0 and done.stdout.startswith(b"taken away: ")
     whole = FULL.split("\n")
     assert path.read_text() == "\n".join([whole[0], *(whole[number - 1] for number in left), ""])
 
@@ -244,7 +244,7 @@ def test_a_key_on_several_lines_is_taken_away_whole(tmp_path: Path) -> None:
         tmp_path, f"{ONE.line()}\n{TWO.line()}\nno-pty {ONE.line()} again\nnosuch {PublicKey(ONE.blob, 'x').line()}\n"
     )
     done = call("keys", "revoke", "ann@laptop", home=tmp_path)
-    assert done.returncode == 0 and done.stdout.count(b"taken away") == 3
+    assert done.returncode == 0 and done.stdout.count(b"taken away: ") == 3
     assert path.read_text() == f"{TWO.line()}\n"
 
 
@@ -263,7 +263,7 @@ def test_several_fit(tmp_path: Path) -> None:
     with Person(tmp_path, "keys", "revoke", "ann", columns=120) as person:
         person.wait_for("Take all 2 away? [yes/no]")
         person.type("yes\r")
-        person.wait_until(lambda: person.text.count("was taken away") == 2, "both")
+        person.wait_until(lambda: person.text.count("taken away: ") == 2, "both")
     assert path.read_text() == f"{THREE.line()}\n"
 
 
