@@ -107,6 +107,12 @@ def parse_line(text: str) -> Invitation:
     return made
 
 
+def goes_on(text: str) -> bool:
+    """`text` begins an invitation and does not end it: a mail or a chat has broken the line."""
+    words = text.split()
+    return words[:1] == [_MARK] and len(text) <= LINE_MAX and len("".join(words[4:])) < _WORD_SIZE
+
+
 def _damaged() -> UsageError:
     return UsageError(f"the invitation is damaged: a letter is wrong, or a part is missing; {_HOW}")
 

@@ -15,6 +15,7 @@ from remote_shell.identity.invitation import (
     CODE_SIZE,
     LINE_MAX,
     Invitation,
+    goes_on,
     name_of,
     new_code,
     parse_line,
@@ -72,6 +73,15 @@ def test_any_text(text: str) -> None:
         with pytest.raises(UsageError) as raised:
             parse_line(tried)
         assert len(text) < 12 or text not in str(raised.value)
+
+
+def test_a_line_that_goes_on() -> None:
+    line = SAMPLE.line()
+    assert all(goes_on(line[:at]) for at in range(len("invitation1"), len(line)))
+    assert not goes_on(line) and not goes_on(f"{line[:-9]}\n{line[-9:]}")
+    assert not any(
+        goes_on(text) for text in ("", "hello", "invitation2 x", "x " * 3000, f"invitation1 {'x' * LINE_MAX}")
+    )
 
 
 @pytest.mark.parametrize(

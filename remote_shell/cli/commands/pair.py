@@ -42,16 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pair. Raises UsageError and what `client.pairing.pair` raises."""
-    from remote_shell.cli.asking import answers
+    from remote_shell.cli.asking import answers, read_unseen
     from remote_shell.client.pairing import pair
     from remote_shell.config.new_host import NewHost
-    from remote_shell.identity.invitation import LINE_MAX, parse_line
+    from remote_shell.identity.invitation import LINE_MAX, goes_on, parse_line
 
     ask = answers()["ask"]
     if sys.stdin.isatty() and ask is not None:
         print("Paste the invitation and press Enter; it is not shown.", file=sys.stderr)
         try:
-            text = ask("invitation: ")
+            text = read_unseen("invitation: ", goes_on)
         except EOFError:
             text = ""
     else:

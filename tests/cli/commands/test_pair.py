@@ -143,6 +143,24 @@ def test_pasted_at_a_terminal_unseen(running: testing.RunningServer, friend: Pat
         assert line.split()[-1] not in person.text and "SHA256:" in person.text
 
 
+def test_pasted_in_several_lines(running: testing.RunningServer, friend: Path) -> None:
+    """As a mail breaks it, and in the middle of the code."""
+    line = invited(running).decode().strip()
+    broken = f"{line[:-10].replace(' ', chr(13), 3)}\r{line[-10:]}\r"
+    with Person(friend, "pair", columns=100) as person:
+        person.wait_for("invitation:")
+        person.type(broken)
+        person.wait_for("Next: remote-shell shell 127.0.0.1")
+        assert line[-10:] not in person.text
+
+
+def test_pasted_and_cut_off(running: testing.RunningServer, friend: Path) -> None:
+    with Person(friend, "pair", columns=200) as person:
+        person.wait_for("invitation:")
+        person.type(f"{invited(running).decode()[:90]}\r\r")
+        person.wait_for("paste the whole line")
+
+
 @pytest.mark.parametrize("typed", ["\x04", "\r", "hello\r"])
 def test_what_is_pasted_is_no_invitation(typed: str, friend: Path) -> None:
     with Person(friend, "pair", columns=160) as person:
