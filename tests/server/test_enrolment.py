@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,15 @@ def test_over_ones_are_refused_alike(place: Place) -> None:
         assert ask(place.tls, by_invitation(code, Ed25519PrivateKey.generate())) is None
     log = place.log()
     assert "it was used by SHA256:" in log and "unknown or wrong" in log and "it has expired" in log
+
+
+def test_every_refusal_waits_for_its_time(start: Starter) -> None:
+    """An expired one is found out later than an unknown one, and told no later and no earlier."""
+    place = Place(start(listen=("tls:127.0.0.1:0",), refusal_time=0.4))
+    for code in (place.invite(0.001), new_code()):
+        began = time.monotonic()
+        assert ask(place.tls, by_invitation(code, Ed25519PrivateKey.generate())) is None
+        assert time.monotonic() - began >= 0.4
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
