@@ -119,6 +119,12 @@ def test_options_that_would_refuse_the_line_or_be_another(options: str, path: st
     assert not os.path.exists(path)
 
 
+def test_an_option_is_one_line_whatever_its_reader_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_lines, "parse_line", lambda *_: None)
+    with pytest.raises(UsageError, match="line end"):
+        key_lines.make_line(ONE, 'command="\n"')
+
+
 def test_a_symlink_stays_one(path: str, tmp_path: Path) -> None:
     os.mkdir(os.path.dirname(path), 0o700)
     real = tmp_path / "dotfiles"

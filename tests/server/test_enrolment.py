@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remote_shell.config.fingerprints import format_fingerprint
+from remote_shell.config.socket_lock import hold
 from remote_shell.identity import key_lines
 from remote_shell.identity.invitation import name_of, new_code, proving_key
 from remote_shell.identity.invitations import Invitations, Record
@@ -361,6 +363,21 @@ def test_nothing_else_may_be_said_beside_it(place: Place) -> None:
     assert "logged in" not in place.log()
 
 
+def test_the_connection_is_not_read_while_a_key_is_listed(place: Place) -> None:
+    """What comes then, its end too, waits in the kernel: nothing is held for it, and the answer is still given."""
+    code = place.invite()
+    lock = hold(place.invitations.folder, 10.0)
+    assert lock is not None
+    guest = Guest(place.tls).greet()
+    guest.handshake.log_in(by_invitation(code, Ed25519PrivateKey.generate())(guest.handshake, Auth(method="key")))
+    guest._send()
+    socket.socket.shutdown(guest.stranger.sock, socket.SHUT_WR)
+    Guest(place.tls).greet()  # the server's loop has been round
+    os.close(lock)
+    guest.handshake.receive_data(guest.stranger.rest())
+    assert isinstance(guest.handshake.next_event(), WasEnrolled)
+
+
 # --- in between
 
 
@@ -397,7 +414,7 @@ def test_in_between_nobody_can_put_their_own_key(threaded: tuple[Threaded, Calla
 
     def stolen(handshake: ClientHandshake, auth: Auth) -> Auth:
         heard = by_invitation(code, friend)(handshake, auth)
-        own = by_invitation(new_code(), thief)(handshake, auth)
+        own = by_invitation(code, thief, secret=bytes(32))(handshake, auth)  # the name crossed, the secret did not
         return heard.changed(keys=own.keys)
 
     assert ask(server.targets["tls"], stolen) is None and not listed.exists()
