@@ -47,6 +47,14 @@ def refusal(number: int, detail: str, path: bytes = b"") -> OSError:
     return OSError(number, detail, path)
 
 
+def check_within(descriptor: int, root: bytes) -> None:
+    """What was opened lies in `root`, a real path, or is it, whatever was swapped on the way. Empty: anywhere. Raises OSError (EACCES)."""
+    if root:
+        real = os.readlink(b"/proc/self/fd/%d" % descriptor)
+        if os.path.commonpath((root, real)) != root:
+            raise refusal(errno.EACCES, "it lies outside of the folder that the key may use", real)
+
+
 def part_name(name: bytes) -> bytes:
     """What a file is called until it is whole: the same each time, so that the next run finds it."""
     if len(name) + len(_SUFFIX) + 1 <= _NAME_MAX:

@@ -33,10 +33,10 @@ class Folder:
 class Place:
     """Where what is sent goes to."""
 
-    def __init__(self, path: bytes, sources: Sequence[bytes]) -> None:
+    def __init__(self, path: bytes, sources: Sequence[bytes], within: bytes = b"") -> None:
         """`sources`: what each is called (`names.top_name`). As cp: into a folder that exists; else one source takes the new name.
 
-        Raises OSError, which says what to do.
+        `within`: the real path of a folder outside of which nothing is written. Raises OSError, which says what to do.
         """
         self.tops = [[name] if name else [] for name in sources]
         try:
@@ -70,6 +70,7 @@ class Place:
                 seen.add(part)
         try:
             self._root = Folder(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            names.check_within(self._root.fd, within)
         except OSError as error:
             raise OSError(error.errno, names.reason(error), root) from None
         self._chain: list[Folder] = []  # open folders from the root down: what comes next mostly lies beside

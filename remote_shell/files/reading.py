@@ -40,8 +40,11 @@ class Missed(NamedTuple):
 class Walk:
     """All that the sources have, folders before what is in them, by name. Iterate; `close` closes what is left open."""
 
-    def __init__(self, sources: Sequence[bytes], base: bytes, recursive: bool, limits: Limits) -> None:
-        """`base`: the folder from which relative sources count."""
+    def __init__(
+        self, sources: Sequence[bytes], base: bytes, recursive: bool, limits: Limits, within: bytes = b""
+    ) -> None:
+        """`base`: the folder from which relative sources count. `within`: the real path of one outside of which nothing is read."""
+        self._within = within
         self._sources = sources
         self._base = base
         self._recursive = recursive
@@ -67,7 +70,7 @@ class Walk:
             if stat.S_ISDIR(status.st_mode):
                 if not self._recursive:
                     raise names.refusal(errno.EISDIR, "it is a folder; to copy it with all that is in it, add -r")
-                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                descriptor = self._checked(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
                 yield Found(index, b"", os.fstat(descriptor))
                 yield from self._folder(index, b"", descriptor)
             else:
@@ -106,6 +109,15 @@ class Walk:
             yield Found(index, below, status)
             stack.append((below, listed))
 
+    def _checked(self, descriptor: int) -> int:
+        """It, if it may be read; else it is closed. Raises OSError."""
+        try:
+            names.check_within(descriptor, self._within)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     @staticmethod
     def _listed(descriptor: int) -> Iterator[bytes]:
         return iter(sorted(os.fsencode(name) for name in os.listdir(descriptor)))
@@ -120,7 +132,7 @@ class Walk:
         special = names.special(status.st_mode)
         if special is not None:
             raise names.refusal(errno.EINVAL, f"it is {special}, which has no content to copy")
-        descriptor = os.open(name, _READ, dir_fd=folder)
+        descriptor = self._checked(os.open(name, _READ, dir_fd=folder))
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):  # swapped since we looked
             os.close(descriptor)

@@ -17,8 +17,7 @@ from remote_shell.errors import IdentityError
 
 _WORDS_MAX = 256
 _WORD_MAX = 4096  # characters of a word that a wildcard is compared with: PATH_MAX
-# unquoted, each of these is itself to every shell that is sh's heir; "=" only behind the first word
-_PLAIN = re.compile(r"[^\s\x00-\x1f\x7f|&;<>()$`\\\"'*?\[\]{}~#!^]", re.ASCII)
+_LINE_MAX = 64 * 1024  # characters of a line that is taken apart
 _BLANK = " \t"
 
 
@@ -137,40 +136,32 @@ def plain_words(line: str) -> list[str] | None:
     Quotes and backslashes as POSIX 2.2 has them. A variable, a wildcard, a redirection, a second command, an assignment: None.
     """
     words: list[str] = []
-    word: str | None = None
+    word: list[str] | None = None
     at = 0
-    while at < len(line):
-        sign = line[at]
-        at += 1
-        if sign in _BLANK:
-            if word is not None:
-                words.append(word)
-            word = None
-        elif sign == "'":
-            end = line.find("'", at)
-            if end < 0:
-                return None
-            word = (word or "") + line[at:end]
-            at = end + 1
-        elif sign == '"':
-            found = _DOUBLE.match(line, at)
-            if found is None:
-                return None
-            word = (word or "") + re.sub(r"\\([\\\"$`])", r"\1", found[1])
-            at = found.end()
-        elif sign == "\\":
-            if at >= len(line) or line[at] == "\n":
-                return None
-            word = (word or "") + line[at]
-            at += 1
-        elif _PLAIN.fullmatch(sign) and not (sign == "=" and not words):
-            word = (word or "") + sign
-        else:
+    while at < len(line) <= _LINE_MAX:
+        found = _PART.match(line, at)
+        if found is None or (found["plain"] and "=" in found["plain"] and not words):
             return None
+        at = found.end()
+        if found["blank"]:
+            if word is not None:
+                words.append("".join(word))
+            word = None
+            continue
+        word = [] if word is None else word
+        if found["double"] is not None:
+            word.append(re.sub(r"\\([\\\"$`])", r"\1", found["double"]))
+        else:
+            word.append(found["plain"] or found["single"] or found["hidden"] or "")
     if word is not None:
-        words.append(word)
-    return words or None
+        words.append("".join(word))
+    return words if words and at == len(line) else None
 
 
-# within double quotes a backslash hides these four alone, "$" and "`" do what they do, and a line end behind a backslash vanishes
-_DOUBLE = re.compile(r'((?:\\[^\n]|[^\\"$`])*+)"')
+# Unquoted, each plain character is itself to every shell that is sh's heir; "=" only behind the first word. Within double quotes a
+# backslash hides four characters alone, "$" and "`" do what they do, and a line end behind a backslash vanishes.
+_PART = re.compile(
+    r"""(?P<blank>[ \t]+)|(?P<plain>[^\s\x00-\x1f\x7f|&;<>()$`\\"'*?\[\]{}~#!^]+)|'(?P<single>[^']*)'|\\(?P<hidden>[^\n])"""
+    r"""|"(?P<double>(?:\\[^\n]|[^\\"$`])*)\"""",
+    re.ASCII,
+)

@@ -152,10 +152,7 @@ def split_options(line: str) -> tuple[list[tuple[str, str | None]], str]:
         at = found.end()
         value: str | None = None
         if line[at : at + 1] == "=":
-            quoted = _QUOTED.match(line, at + 1)
-            if quoted is None:
-                raise IdentityError("an option's value stands between double quotes")
-            value, at = quoted[1].replace('\\"', '"'), quoted.end()
+            value, at = _quoted(line, at + 1)
             if len(value) > _VALUE_MAX or not value:
                 raise IdentityError(f"an option's value has from 1 to {_VALUE_MAX} characters")
         options.append((found[0].lower(), value))
@@ -169,7 +166,16 @@ def split_options(line: str) -> tuple[list[tuple[str, str | None]], str]:
 
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
-_QUOTED = re.compile(r'"((?:\\"|[^"])*+)"')  # possessive: an escaped quote is never taken for the end after all
+
+
+def _quoted(line: str, at: int) -> tuple[str, int]:
+    """The value that begins there with a quote, and where it ends. Raises IdentityError. No regular expression, which might try again."""
+    end = line.find('"', at + 1)
+    while end > 0 and line[end - 1] == "\\":
+        end = line.find('"', end + 1)
+    if line[at : at + 1] != '"' or end < 0:
+        raise IdentityError("an option's value stands between double quotes")
+    return line[at + 1 : end].replace('\\"', '"'), end + 1
 
 
 class _Reading:

@@ -31,7 +31,12 @@ def is_allowed_from_client(name: bytes) -> bool:
 
 
 def known_terminal(term: bytes, home: bytes, folders: Sequence[bytes] = TERMINFO) -> bytes:
-    """`term`, or the nearest one that this machine describes, so that programs start at all. Unchanged where none is described."""
+    """`term`, or the nearest one that this machine describes, so that programs start at all. Unchanged where none is described.
+
+    What is a path is no terminal's name: it would lead to a description of the client's own making.
+    """
+    if b"/" in term:
+        return b"dumb"
     places = [folder for folder in (home + b"/.terminfo", *folders) if os.path.isdir(folder)]
     if not places:
         return term

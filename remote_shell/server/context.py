@@ -74,6 +74,14 @@ class Context:
         others = count - self.commands.get(principal, 0) - left
         return others <= 0 or self.jobs.has_running(principal, others)
 
+    def folder_of(self, principal: str) -> bytes:
+        """The real path of the folder that the key's cwd= names; empty where it names none."""
+        said = self.restrictions_of(principal)
+        if said is None or said.cwd is None:
+            return b""
+        written = said.cwd.encode("utf-8", "surrogateescape")
+        return os.path.realpath(os.path.join(self.home, written[2:] if written[:2] == b"~/" else written))
+
     def next_token(self) -> str:
         """A name for one start of a process, unlike any other of this machine's."""
         self._started += 1

@@ -64,10 +64,11 @@ class Revocation:
                 self._doubted.add(session)
         for held in self._context.terminals.all_left():
             said = said_of(held.principal)
-            if said is not None and not said.only_some and said.pty and not _has_expired(said, now):
+            expired = said is not None and _has_expired(said, now)
+            if said is not None and said == held.restrictions and not expired:
                 continue
-            if held in doubted:
-                log.warning("%s: a shell that was left ends: its key may not have it any more", held.principal)
+            if held in doubted or expired:
+                log.warning("%s: a shell that was left ends: %s", held.principal, _GONE if said is None else _CHANGED)
                 held.kill(self._context.limits.bye_kill_time / 2)
             else:
                 self._doubted.add(held)

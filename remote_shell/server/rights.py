@@ -183,9 +183,7 @@ def _place(asked: _Asked) -> dict[str, Any]:
 
 def _within(asked: _Asked, path: bytes) -> bytes:
     """A path that counts from cwd=. Raises NotPermittedError where it leads out of it."""
-    home = asked.context.home
-    written = _raw(asked.said.cwd or "")
-    root = os.path.realpath(os.path.join(home, written[2:] if written[:2] == b"~/" else written))
+    root = asked.context.folder_of(asked.principal)
     joined = os.path.join(root, path)
     if os.path.commonpath((root, os.path.realpath(joined))) != root:
         raise NotPermittedError(f"this key starts in {asked.said.cwd} and below, and may not go elsewhere")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from remote_shell.errors import LocalProtocolError
+from remote_shell.identity.restrictions import Restrictions
 from remote_shell.limits import Limits
 from remote_shell.server.output import Output
 from remote_shell.server.requests.base import Request, SessionChannel
@@ -53,6 +54,7 @@ class Held:
     def __init__(self, terminals: Terminals, channel: SessionChannel, message: Open) -> None:
         self.ident = message.id
         self.principal = channel.principal
+        self.restrictions: Restrictions | None = None  # under which it was started: with others it ends
         self._peer = ""  # who held it last
         self._terminals = terminals
         self._channel: SessionChannel | None = channel

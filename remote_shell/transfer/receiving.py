@@ -59,12 +59,16 @@ class Receiver:
         stopped: Callable[[], bool] = lambda: False,
         *,
         asked: Sequence[bytes] | None = None,
+        within: bytes = b"",
     ) -> None:
-        """Into `path`, as cp; `sources` are the names of what comes (`names.top_name`), `asked` how they were asked for. Raises OSError."""
+        """Into `path`, as cp; `sources` are the names of what comes (`names.top_name`), `asked` how they were asked for. Raises OSError.
+
+        `within`: the real path of a folder outside of which nothing is written.
+        """
         self._limits = limits
         self._stopped = stopped
         self._sources = sources if asked is None else asked
-        self._place = Place(path, sources)
+        self._place = Place(path, sources, within)
         self._offers = Offers(len(sources), limits.files_ahead_max)
         self._announced: dict[int, _Arriving] = {}
         self._current: _Arriving | None = None

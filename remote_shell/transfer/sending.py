@@ -50,13 +50,19 @@ class Sender:
     """One put or get, from the side that has the files. What may block: `produce`."""
 
     def __init__(
-        self, sources: Sequence[bytes], base: bytes, recursive: bool, limits: Limits, stopped: Callable[[], bool]
+        self,
+        sources: Sequence[bytes],
+        base: bytes,
+        recursive: bool,
+        limits: Limits,
+        stopped: Callable[[], bool],
+        within: bytes = b"",
     ) -> None:
-        """`sources` count from `base`. `stopped`: nobody wants it any more."""
+        """`sources` count from `base`. `stopped`: nobody wants it any more. `within`: nothing outside of that folder is read."""
         self._sources = sources
         self._limits = limits
         self._stopped = stopped
-        self._walk = Walk(sources, base, recursive, limits)
+        self._walk = Walk(sources, base, recursive, limits, within)
         self._found = iter(self._walk)
         self._upcoming: deque[Found | _File] = deque()
         self._more = True  # the walk has not ended

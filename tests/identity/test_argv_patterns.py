@@ -121,7 +121,8 @@ def test_the_words_of_a_line(line: str, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        *("", "  ", "a;b", "a&b", "a|b", "a&&b", "a>b", "a<b", "a $x", "a `b`", 'a "$x"', 'a "`b`"', "a $(b)", "a (b)", "a {b,c}"),
+        *("a " * 33_000, "", "  "),
+        *("a;b", "a&b", "a|b", "a&&b", "a>b", "a<b", "a $x", "a `b`", 'a "$x"', 'a "`b`"', "a $(b)", "a (b)", "a {b,c}"),
         *("a *", "a ?", "a [b]", "a ~", "~/a", "A=b", "A=b c", "a #b", "! a", "a\nb", "a\rb", "a\0b", "a 'b", 'a "b', "a\\", "a\\\nb"),
         *('a "b\\\nc"', 'a "b\\', "a\x1bb", "'A'=b"),
     ],

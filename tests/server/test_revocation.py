@@ -25,6 +25,8 @@ from remote_shell.wire.messages import Detach, Terminal
 from .raw_client import LoginDeniedError, RawClient, by_key, by_secret, living, until
 from .test_rights import new_line, rewrite
 
+pytestmark = pytest.mark.screen  # a server for each test
+
 TERMINAL = Terminal(term="xterm", rows=24, columns=80)
 LOOK = 0.05
 
@@ -133,6 +135,17 @@ def test_other_options_end_the_sessions_that_began_without_them(running: Running
     assert client.disconnect is not None and "has changed" in client.disconnect.detail
     with mine.connect() as again:
         assert again.run(["true"]).exit is not None
+
+
+def test_a_shell_that_was_left_ends_with_the_options_that_it_was_started_under(running: RunningServer) -> None:
+    mine = Line(running)
+    with mine.connect(on_lost="keep") as client:
+        ident, shell = client.start(None, request="shell", terminal=TERMINAL, stdin="pipe")
+        client.session.send_message(ident, Detach())
+        client.finish(ident)
+    assert shell.opened is not None
+    mine.write(f'timeout="60" {mine.line}')
+    until(lambda: not os.path.exists(f"/proc/{shell.opened.pid}"), "it has ended")  # type: ignore[union-attr]
 
 
 def test_a_time_that_comes_ends_the_session(running: RunningServer) -> None:

@@ -148,6 +148,21 @@ def test_nothing_passes_for_who_is_not_on_the_list_or_not_from_there_or_too_late
                 ask(context, said, name, source)
 
 
+def test_the_settings_open_no_tunnels_for_a_restricted_key(context: Context) -> None:
+    for options, opened in (
+        ("", True),
+        ("no-pty", True),
+        ("restrict", False),
+        ('command="x"', False),
+        ('allow="x"', False),
+    ):
+        said = parse_options(options).forwarding
+        context.forwards.go_by(True, True, lambda principal, said=said: said)  # type: ignore[misc]
+        assert (context.forwards.refusal_to_connect("key:me", "h", 1) == "") is opened
+        assert (context.forwards.refusal_to_listen("key:me", "", 1) == "") is opened
+        assert (context.forwards.refusal_to_accept("key:me") == "") is opened
+
+
 def test_what_the_refusal_says(context: Context) -> None:
     for options, name, text in (
         ('allow="git *",allow="make"', "exec", "this key may run only: git *, make"),
@@ -415,6 +430,14 @@ def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
     with RawClient(target, prove) as again:  # those of a session that is gone count no longer than they live
         for _ in range(5):
             assert again.run(["cat"]).exit is not None
+
+
+def test_no_path_becomes_the_name_of_a_terminal(keyed: Keyed, tmp_path: Any) -> None:
+    (tmp_path / "x").touch()
+    for term in (f"../../..{tmp_path}/x", "x/../../x", "/x"):
+        with keyed.connect("restrict,pty") as client:
+            done = client.run(["sh", "-c", "echo $TERM"], terminal=Terminal(term=term[:64], rows=9, columns=9))
+            assert done.text().strip() == b"dumb"
 
 
 def test_a_shell_that_was_left_counts(keyed: Keyed) -> None:

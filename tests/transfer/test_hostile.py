@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from remote_shell.errors import RemoteProtocolError
+from remote_shell.files.reading import Found, Missed, Walk
 from remote_shell.transfer.receiving import Receiver
 from remote_shell.wire.fields import Message
 from remote_shell.wire.file_messages import Content, EntryEnd, EntryFailed, Seek, Stored, Wanted
@@ -108,3 +110,27 @@ def test_a_file_without_a_name(tmp_path: Path) -> None:
     (failed,) = [one for one in tell(receiver, file(1, b"")) if isinstance(one, EntryFailed)]
     receiver.end()
     assert failed.errno == "EINVAL" and os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_swapped_for_a_link_is_not_left(tmp_path: Path) -> None:
+    """Whoever compared the path before has seen a folder; what is opened is what counts."""
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "secret").write_text("x")
+    (inside / "there").symlink_to(outside)
+    (inside / "file").write_text("y")
+    within = os.fsencode(os.path.realpath(inside))
+    for to in (b"there", b"there/new", b"../out", b".."):
+        with pytest.raises(OSError, match="outside of the folder that the key may use"):
+            Receiver(within + b"/" + to, [b"x"], SMALL, within=within)
+    Receiver(within + b"/new", [b"x"], SMALL, within=within).close()
+    for source, found in ((b"there/secret", Missed), (b"there/", Missed), (b"../out/secret", Missed), (b"file", Found)):
+        walk = Walk([source], within, source == b"there/", SMALL, within)
+        (one,) = walk
+        assert isinstance(one, found)
+        if isinstance(one, Found):
+            os.close(one.descriptor)
+        else:
+            assert one.error.errno == errno.EACCES
+    assert os.listdir(outside) == ["secret"]

@@ -22,17 +22,20 @@ def start_get(context: Context, channel: SessionChannel, message: Open) -> Reque
     if message.paths is None:
         channel.reject("bad_request", "get takes paths: what is wanted")
         return None
-    return Get(context, channel, [from_system(path) for path in message.paths], message.recursive)
+    sources = [from_system(path) for path in message.paths]
+    return Get(context, channel, sources, message.recursive, context.folder_of(channel.principal))
 
 
 class Get(Transfer):
     """A sender in a thread."""
 
-    def __init__(self, context: Context, channel: SessionChannel, sources: list[bytes], recursive: bool) -> None:
+    def __init__(
+        self, context: Context, channel: SessionChannel, sources: list[bytes], recursive: bool, within: bytes
+    ) -> None:
         super().__init__(context, channel, RECEIVER_MESSAGES)
 
         def make(stopped: Callable[[], bool]) -> Sender:
-            return Sender(sources, context.home, recursive, context.limits, stopped)
+            return Sender(sources, context.home, recursive, context.limits, stopped, within)
 
         self._outgoing = Outgoing(context.loop, make, self)
         self._outgoing.start()

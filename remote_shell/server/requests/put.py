@@ -28,13 +28,16 @@ def start_put(context: Context, channel: SessionChannel, message: Open) -> Reque
         channel.reject("bad_request", "put takes paths, what is to come, and to, where it goes")
         return None
     path = os.path.join(context.home, from_system(message.to))
-    return Put(context, channel, path, [from_system(name) for name in message.paths])
+    within = context.folder_of(channel.principal)
+    return Put(context, channel, path, [from_system(name) for name in message.paths], within)
 
 
 class Put(Transfer):
     """A receiver in a thread."""
 
-    def __init__(self, context: Context, channel: SessionChannel, path: bytes, sources: list[bytes]) -> None:
+    def __init__(
+        self, context: Context, channel: SessionChannel, path: bytes, sources: list[bytes], within: bytes
+    ) -> None:
         super().__init__(context, channel, SENDER_MESSAGES)
         self._what = (path, *sources)
         # The client that was killed left its session for the grace; the same put again takes the partial files over.
@@ -48,7 +51,7 @@ class Put(Transfer):
             for name in sources:
                 if name:
                     names.check(name, name)
-            return Receiver(path, sources, context.limits, stopped)
+            return Receiver(path, sources, context.limits, stopped, within=within)
 
         self._incoming = Incoming(context.loop, make, self)
         self._incoming.start()

@@ -76,6 +76,7 @@ def start_shell(context: Context, channel: SessionChannel, message: Open) -> Req
         if message.terminal is None:
             return Shell(context, channel, message, claim)
         held = Held(context.terminals, channel, message)
+        held.restrictions = context.restrictions_of(channel.principal)
         return held.run(Shell(context, held, message, claim))
     except (CommandError, RemoteProtocolError) as error:
         context.claims.release(claim)
