@@ -18,9 +18,10 @@ local TYPES = { [0] = "stdin", [1] = "stdout", [2] = "stderr", [3] = "control" }
 local MESSAGES = {
   hello = "version:int software:text! features:word[0..32]? nonce:base64! frame_max:int! window:int! unacked_bytes_max:int! " ..
     "unacked_frames_max:int! prompt:bool! instance:word?",
-  auth = "method:key|secret|peer! keys:@key_proof[0..8]? secret:word? proof:base64? user:text? session:word? received:int " ..
-    "on_lost:kill|keep grace_ms:int?",
+  auth = "method:key|secret|peer|invite! keys:@key_proof[0..8]? secret:word? proof:base64? invite:word? " ..
+    "label:word? user:text? session:word? received:int on_lost:kill|keep grace_ms:int?",
   welcome = "session:word! resumed:bool! received:int! principal:text! account:text! host:text! grace_ms:int! left:int proof:base64?",
+  enrolled = "proof:base64! account:text! host:text! again:bool",
   denied = "", ack = "received:int! sent:int!", ping = "received:int! sent:int!", pong = "received:int! sent:int!",
   disconnect = "code:word! detail:text",
   open = "request:exec|shell|query|attach|shells|jobs|job_logs|job_wait|job_signal|job_remove|put|get|connect|listen|accept! id:id! " ..
@@ -65,7 +66,8 @@ local STRINGS = { -- at most so many characters, and a pattern
 }
 local SYSTEM_STRINGS = { string = { math.huge, math.huge }, path = { 4096, 5465 } } -- characters as a string, and in base64
 local INFO = { -- what the Info column says of a message behind its name and channel; `name=` tells the name too
-  hello = "software", auth = "method received=", welcome = "account host resumed= received=", disconnect = "code detail",
+  hello = "software", auth = "method received=", enrolled = "account host",
+  welcome = "account host resumed= received=", disconnect = "code detail",
   ack = "received= sent=", ping = "received= sent=", pong = "received= sent=", exit = "status= signal=", eof = "stream=",
   open = "request argv line subsystem host port signal paths to", opened = "pid= shell port=", rejected = "code detail",
   window = "credit= window=", signal = "signal", resize = "rows= columns=", command = "number line", done = "number status= signal= cwd",

@@ -46,7 +46,17 @@ class Limits:
     arrivals_window: float = 60.0  # arrivals are counted per source over so long
     arrivals_sources_max: int = 4096  # sources that are counted
 
+    # --- invitations
+    invitation_time: float = 600.0  # one is good for so long, unless `keys invite` says otherwise
+    invitation_time_max: float = 7 * 24 * 3600.0  # and at most for so long
+    invitations_max: int = 1000  # that are kept, those that were used or expired in the last day among them
+    invitation_addresses_max: int = 8  # that one names
+    wrong_invitations_max: int = (
+        30  # from one source within `arrivals_window`; above it they are refused without a look
+    )
+
     # --- after login
+    guests_max: int = 10_000  # keys and secrets whose last login is remembered; above it the oldest are forgotten
     sessions_max: int = 10_000
     sessions_per_principal_max: int = 1000
     revocation_look_time: float = 1.0  # a session whose key may not go on ends after two looks, so far apart
@@ -167,7 +177,7 @@ class Limits:
     terminal_leave_time: float = 0.5  # leaving, we wait so long for a terminal that takes nothing
 
     # --- files of keys and settings, and the agent
-    key_file_max: int = 64 * KIB  # a private key, a client's secret
+    key_file_max: int = 64 * KIB  # a private key, a client's secret, an invitation
     list_file_max: int = 1 * MIB  # authorized_keys, secrets, known_hosts, hosts.toml, the server's settings
     file_lock_time: float = 5.0  # known_hosts is waited for so long while another client writes it
     agent_reply_max: int = 256 * KIB  # one answer of ssh-agent, as in OpenSSH

@@ -86,6 +86,17 @@ class LoginRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolled(Event):
+    """An invited stranger's key may log in from now on."""
+
+    event: ClassVar[str] = "enrolled"
+    source: str
+    key: str  # its fingerprint
+    invitation: str  # the beginning of its name, by which `keys list` shows it
+    again: bool  # the key was listed before
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalsCounted(Event):
     """More of them than are written one by one."""
 
@@ -258,7 +269,20 @@ class LinesLost(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    *(ServerStart, ServerEnd, Login, Resume, LoginRefused, RefusalsCounted, Logout, Command, End, Refused, Asked),
+    *(
+        ServerStart,
+        ServerEnd,
+        Login,
+        Resume,
+        LoginRefused,
+        Enrolled,
+        RefusalsCounted,
+        Logout,
+        Command,
+        End,
+        Refused,
+        Asked,
+    ),
     *(Transfer, File, TransferEnd, Tunnel, TunnelEnd, KeyChange, Recording, RecordingCut, LinesLost),
 )
 # made once and without a search for circles: that was two thirds of a line's time

@@ -66,7 +66,15 @@ def _show_again(prompt: str, above: Callable[[], None]) -> None:
         os.close(terminal)
 
 
-def _ask(prompt: str, left: int) -> str:
+def read_unseen(prompt: str, goes_on: Callable[[str], bool]) -> str:
+    """The line that is typed, unseen; further ones too as long as `goes_on` says so of all that came, until an empty one.
+
+    Raises EOFError on Ctrl-D, OSError without a terminal.
+    """
+    return _ask(prompt, -1, goes_on)
+
+
+def _ask(prompt: str, left: int, goes_on: Callable[[str], bool] = lambda _: False) -> str:
     """What is typed, unseen. Raises EOFError on Ctrl-D."""
     import termios
 
@@ -76,7 +84,10 @@ def _ask(prompt: str, left: int) -> str:
         silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)  # what was typed before the prompt is no passphrase
-            line = _question(terminal, prompt, left)
+            line = more = _question(terminal, prompt, left)
+            while more.strip() and goes_on(line):
+                more = _question(terminal, "", left)
+                line += more
         finally:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
             os.write(terminal, b"\n")

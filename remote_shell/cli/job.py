@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from remote_shell.cli import exit_status
 from remote_shell.cli.arguments import client_options
 from remote_shell.cli.asking import answers
+from remote_shell.cli.columns import columns
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.passing import timer
@@ -134,10 +135,7 @@ def table(jobs: list[JobInfo]) -> str:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.started_at)) if info.started_at else "-"
         command = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in info.command)
         rows.append((info.id, state_text(info), started, command))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
-    )
+    return columns(rows)
 
 
 def report(info: JobInfo) -> str:

@@ -32,7 +32,8 @@ COMMANDS = {
     "mux": ("mux", "a connection that calls of ssh share; they start it themselves"),
     "trace": ("trace", "what a command's --trace=FILE kept, frame by frame"),
     "serve": ("serve", "the server: those whose keys you list may run commands here"),
-    "keys": ("keys", "your public keys and fingerprints, to be copied to a server"),
+    "keys": ("keys", "your public keys; who may log in here; invitations for friends"),
+    "pair": ("pair", "take an invitation: one line, and you may log in there"),
     "replay": ("replay", "what a terminal showed, as `serve --record` kept it"),
     "doctor": ("doctor", "what is wrong here, or on the way to a server, and what mends it"),
     "pipe": ("pipe", "what ssh:HOST runs there: joins it to a server, started if absent"),
@@ -41,8 +42,7 @@ COMMANDS = {
 }
 
 HELP = f"""\
-usage: remote-shell COMMAND [options] … (remote-shell COMMAND --help says more)
-       remote-shell -h|--help|-V|--version
+usage: remote-shell COMMAND [options] … (COMMAND --help says more) | -h | -V
 
 Runs commands on other machines. A session outlives its connection: what runs
 goes on after a cut, and its output arrives whole.

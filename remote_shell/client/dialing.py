@@ -11,7 +11,8 @@ import select
 import socket
 import struct
 import time
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 from remote_shell.client import faults
 from remote_shell.client.login import Dialled, LoggedIn, Login, Step
@@ -20,6 +21,7 @@ from remote_shell.config.targets import Target
 from remote_shell.errors import RemoteShellError
 from remote_shell.link import Link, PlainLink, TlsLink
 
+T = TypeVar("T")
 Address = tuple[socket.AddressFamily, Any]
 _UCRED = struct.Struct("3i")  # unix(7): pid, uid, gid
 _IN, _OUT = 1, 4
@@ -75,6 +77,13 @@ def log_in(
     return _Caller(login, deadline).carry_out(login.steps(session, received, prompt=prompt))
 
 
+def call(login: Login, deadline: float, steps: Generator[Step, Any, T]) -> T:
+    """Carry out other steps of a login, such as a pairing's, and hang up. Raises RemoteShellError."""
+    link, result = _Caller(login, deadline).carry_out(steps)
+    link.close()
+    return result
+
+
 def see_out(link: Link | None, deadline: float) -> None:
     """Wait until what was sent has left, where that is a program's doing; what comes is dropped, so that it can."""
     while link is not None and not link.finish() and time.monotonic() < deadline:
@@ -108,8 +117,8 @@ class _Caller:
         self._seconds = max(0.0, deadline - time.monotonic())
         self._link: Link | None = None
 
-    def carry_out(self, steps: Any) -> tuple[Link, LoggedIn]:
-        result: object = None
+    def carry_out(self, steps: Generator[Step, Any, T]) -> tuple[Link, T]:
+        result: Any = None
         try:
             while True:
                 try:

@@ -27,7 +27,7 @@ from remote_shell.errors import (
 )
 from remote_shell.limits import Limits
 from remote_shell.link import Link
-from remote_shell.wire.events import Failed, ServerGreeted, Welcomed
+from remote_shell.wire.events import Failed, ServerGreeted, WasEnrolled, Welcomed
 from remote_shell.wire.handshake import NONCE_SIZE, ClientHandshake
 from remote_shell.wire.messages import FEATURES, Auth, Hello, KeyProof, Welcome, unbase64
 
@@ -216,7 +216,7 @@ class Login:
                 "client",
                 handshake.transcript("client", auth, self._credentials.secret.name.encode()),
             )
-            return auth.changed(proof=_base64(proof))
+            return auth.changed(proof=base64_of(proof))
         if self.method == "key":
             return auth.changed(keys=self._proofs(handshake, auth))
         return auth
@@ -234,7 +234,7 @@ class Login:
             except IdentityError as error:  # one key that the agent does not give must not shut out the others
                 fault = error
                 continue
-            proofs.append(KeyProof(key=_base64(blob), proof=_base64(proof)))
+            proofs.append(KeyProof(key=base64_of(blob), proof=base64_of(proof)))
         if not proofs and fault is not None:
             raise fault
         return proofs
@@ -308,7 +308,7 @@ class Login:
     def _attempt(self, session: str | None, received: int, prompt: bool) -> Steps:
         dialled: Dialled = yield DIAL
         key_hash = self.key_hash = self._judge(dialled)
-        handshake = ClientHandshake(_hello(self.plan.limits, prompt), dialled.transport, key_hash, self.plan.limits)
+        handshake = ClientHandshake(hello_of(self.plan.limits, prompt), dialled.transport, key_hash, self.plan.limits)
         yield Step("send", handshake.data_to_send())
         yield from self._await(handshake, ServerGreeted)
         auth: Auth = yield Step("work", work=partial(self._auth, handshake, session, received))
@@ -320,8 +320,8 @@ class Login:
         return LoggedIn(handshake, event.welcome)
 
     def _await(
-        self, handshake: ClientHandshake, kind: type[ServerGreeted] | type[Welcomed]
-    ) -> Generator[Step, Any, ServerGreeted | Welcomed]:
+        self, handshake: ClientHandshake, kind: type[ServerGreeted] | type[Welcomed] | type[WasEnrolled]
+    ) -> Generator[Step, Any, ServerGreeted | Welcomed | WasEnrolled]:
         while True:
             event = handshake.next_event()
             if event is None:
@@ -373,11 +373,12 @@ class Login:
         )
 
 
-def _hello(limits: Limits, prompt: bool) -> Hello:
+def hello_of(limits: Limits, prompt: bool) -> Hello:
+    """A client's hello, with a fresh nonce."""
     return Hello(
         software=f"remote-shell/{__version__}",
         features=list(FEATURES),
-        nonce=_base64(os.urandom(NONCE_SIZE)),
+        nonce=base64_of(os.urandom(NONCE_SIZE)),
         frame_max=limits.frame_max,
         window=limits.window,
         unacked_bytes_max=limits.unacked_bytes_max,
@@ -386,5 +387,6 @@ def _hello(limits: Limits, prompt: bool) -> Hello:
     )
 
 
-def _base64(raw: bytes) -> str:
+def base64_of(raw: bytes) -> str:
+    """Bytes as messages carry them."""
     return base64.b64encode(raw).decode("ascii")

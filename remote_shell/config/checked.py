@@ -63,12 +63,8 @@ def create_private(path: str, data: bytes, *, what: str, error: type[RemoteShell
     """
     beside = f"{path}.{os.getpid()}.{os.urandom(6).hex()}.new"
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
+            _write(beside, data, 0o600)
             made = _publish(beside, path)
         finally:
             if os.path.lexists(beside):
@@ -77,6 +73,37 @@ def create_private(path: str, data: bytes, *, what: str, error: type[RemoteShell
     except OSError as fault:
         raise error(f"can't make the {what} {shown(path)}: {fault.strerror}") from None
     return made
+
+
+def replace(
+    path: str,
+    data: bytes,
+    *,
+    what: str,
+    like: os.stat_result | None = None,
+    error: type[RemoteShellError] = ConfigError,
+) -> bool:
+    """Put `data` in the place of the file at `path`, whole or not at all, and durable when this returns.
+
+    `like` is what the file was when it was read: its mode is kept, and if it is another by now, False is returned and nothing
+    changed. Without, mode 0600. Extended attributes (a SELinux label, an ACL) are kept as far as the system lets us. Raises `error`.
+    """
+    beside = f"{path}.{os.getpid()}.{os.urandom(6).hex()}.new"
+    try:
+        try:
+            _write(beside, data, 0o600 if like is None else stat.S_IMODE(like.st_mode))
+            if like is not None:
+                _copy_attributes(path, beside)
+                if _state(os.stat(path)) != _state(like):
+                    return False
+            os.rename(beside, path)
+        finally:
+            if os.path.lexists(beside):
+                os.unlink(beside)
+        _sync_folder(path)
+    except OSError as fault:
+        raise error(f"can't write the {what} {shown(path)}: {fault.strerror}; it is as it was") from None
+    return True
 
 
 def folder_fault(path: str) -> str | None:
@@ -131,6 +158,30 @@ def _read(descriptor: int, limit: int) -> bytes:
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)
+
+
+def _write(path: str, data: bytes, mode: int) -> None:
+    """A new file that is on disk with `data` and exactly `mode`. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What tells whether a file was written to, or replaced."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    """xattr(7), as far as we may: "security.selinux" may need a right that we lack, and the folder's rule gave the file one."""
+    try:
+        for name in os.listxattr(source):
+            os.setxattr(target, name, os.getxattr(source, name))
+    except OSError:
+        return
 
 
 def _publish(beside: str, path: str) -> bool:

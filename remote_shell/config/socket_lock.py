@@ -26,18 +26,25 @@ def hold(path: str, seconds: float) -> int | None:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigError(f"can't open the lock {shown(name)}: {error.strerror}; move away what is there") from None
-    deadline = time.monotonic() + seconds
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(_LOOK)
+        if take(descriptor, seconds):
+            return descriptor
     except BaseException:
         os.close(descriptor)
         raise
     os.close(descriptor)
     return None
+
+
+def take(descriptor: int, seconds: float) -> bool:
+    """Lock the open file, until it is closed; False if that was not to be had within `seconds`. Raises OSError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK)
+        else:
+            return True

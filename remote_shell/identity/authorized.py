@@ -92,13 +92,13 @@ class AuthorizedKeys:
             if not line or line.startswith(b"#"):
                 continue
             try:
-                entries.append(_parse_line(line, number))
+                entries.append(parse_line(line, number))
             except IdentityError as error:
                 log.warning("%s, line %d: refused: %s", shown(self.path), number, error)
         return tuple(entries)
 
 
-def _parse_line(raw: bytes, number: int) -> Entry:
+def parse_line(raw: bytes, number: int) -> Entry:
     """One line that may log in. Raises IdentityError, whose text tells the kind of fault and nothing of the line."""
     try:
         line = raw.decode("utf-8")

@@ -7,19 +7,17 @@ Neighbours: `tls` gives the hash of the key that the server showed.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from typing import Literal
 
 from remote_shell.config.checked import read_text
 from remote_shell.config.fingerprints import parse_fingerprint
 from remote_shell.config.paths import config_dir, quoted, shown
+from remote_shell.config.socket_lock import take
 from remote_shell.errors import ConfigError, ServerKeyChangedError, UnknownServerError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS
 
 Verdict = Literal["known", "unknown", "changed"]
-_POLL = 0.02  # s between looks at a lock that another process holds
 
 
 class KnownHosts:
@@ -63,7 +61,8 @@ class KnownHosts:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self._lock(descriptor)
+            if not take(descriptor, DEFAULT_LIMITS.file_lock_time):
+                raise ConfigError(f"{shown(self.path)} is locked by another process; try again")
             # Under the lock: another client may have met the server in the meantime.
             verdict = self.check(address, fingerprint)
             if verdict == "changed":
@@ -99,18 +98,6 @@ class KnownHosts:
                     f"mend the line or delete it: sed -i {number}d {quoted(self.path)}"
                 ) from None
         return found
-
-    def _lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + DEFAULT_LIMITS.file_lock_time
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ConfigError(f"{shown(self.path)} is locked by another process; try again") from None
-                time.sleep(_POLL)
-            else:
-                return
 
     def _changed(self, address: str, fingerprint: str) -> ServerKeyChangedError:
         lines = self._lines_of(address)

@@ -13,20 +13,23 @@ import logging
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from remote_shell import __version__
-from remote_shell.errors import RemoteProtocolError
+from remote_shell.audit import events
+from remote_shell.errors import ConfigError, RemoteProtocolError, UsageError
 from remote_shell.link import Link, PlainLink, TlsLink
-from remote_shell.server.auth import Authenticator, LoginRefusedError
-from remote_shell.server.auth import Login as Verdict
+from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
 from remote_shell.server.context import Context
+from remote_shell.server.enrolment import Candidate, EnrolmentError
 from remote_shell.server.sessions import Sessions
+from remote_shell.server.strangers import source_of
 from remote_shell.wire import frames
 from remote_shell.wire.events import Failed, LoginAsked
 from remote_shell.wire.handshake import NONCE_SIZE, ServerHandshake
-from remote_shell.wire.messages import FEATURES, Disconnect, Hello, Welcome
+from remote_shell.wire.messages import FEATURES, Disconnect, Enrolled, Hello, Welcome
 
 log = logging.getLogger("remote_shell.server")
 
@@ -178,13 +181,55 @@ class Arrival:
             self.leave()
 
     def _judge(self, link: Link, handshake: ServerHandshake) -> None:
+        assert handshake.auth is not None, "asked for"
         try:
+            if handshake.auth.method == "invite":
+                now, source = self._context.loop.time(), source_of((self._source,))
+                self._enrol(self._authenticator.invited(handshake, link.transport, source, now))
+                return
             login = self._authenticator.judge(handshake, link.transport, self._peer_uid(link), self._source)
             self._welcome(link, handshake, login)
         except LoginRefusedError as error:
             self._refuse(str(error))
 
-    def _welcome(self, link: Link, handshake: ServerHandshake, login: Verdict) -> None:
+    def _enrol(self, candidate: Candidate) -> None:
+        """List an invited key, in a thread: locks and disks may take their time."""
+        loop, address = self._context.loop, self._source
+        loop.remove_reader(self._sock.fileno())  # it has nothing more to say
+
+        def work() -> None:
+            try:
+                outcome: Enrolled | str = candidate.enrol(address)
+            except (EnrolmentError, ConfigError, UsageError) as error:
+                outcome = str(error)
+            except Exception as error:  # a fault of ours: the client must not wait for ever
+                log.exception("enrolment: internal error")
+                outcome = f"a fault of the server: {type(error).__name__}"
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._enrolled, candidate, outcome)
+
+        threading.Thread(target=work, name="enrolment", daemon=True).start()
+
+    def _enrolled(self, candidate: Candidate, outcome: Enrolled | str) -> None:
+        if isinstance(outcome, str):
+            if not self._left:
+                self._refuse(outcome)
+            return
+        what = "is listed already" if outcome.again else "was enrolled"
+        name, key = candidate.secret.name, candidate.public.fingerprint
+        log.warning("%s: key:%s %s by invitation %s…", self._peer, key, what, name[:8])
+        self._context.audit.write(events.Enrolled(self._peer, key, name[:8], outcome.again))
+        link, handshake = self._link, self._handshake
+        if self._left or link is None or handshake is None:  # it may ask again, with the same key
+            return
+        handshake.enrol(outcome)
+        try:
+            self._say(link, handshake)
+        except OSError as error:
+            log.info("%s: %s", self._peer, error)
+        self.leave()
+
+    def _welcome(self, link: Link, handshake: ServerHandshake, login: Login) -> None:
         auth, peer, context = handshake.auth, handshake.peer, self._context
         assert auth is not None and peer is not None, "the handshake is complete"
         session = None
@@ -231,6 +276,8 @@ class Arrival:
             session.name,
         )
         session.logged_in(auth.method, peer.software, resumed=resumed)
+        if not login.principal.startswith("uid:"):  # this account itself is on no list
+            context.guests.note(login.principal, session.peer)
         self._depart()
         try:
             session.attach(link, handshake.decoder, peer, auth.received if resumed else 0)

@@ -14,6 +14,8 @@ from remote_shell.identity import secrets, sshsig
 from remote_shell.identity.authorized import AuthorizedKeys
 from remote_shell.identity.restrictions import UNRESTRICTED, Restrictions
 from remote_shell.identity.secrets import Secrets
+from remote_shell.limits import DEFAULT_LIMITS, Limits
+from remote_shell.server.enrolment import Candidate, EnrolmentError, Enrolments
 from remote_shell.wire.handshake import ServerHandshake
 from remote_shell.wire.messages import Auth, KeyProof, unbase64
 
@@ -36,7 +38,10 @@ class Login:
 class Authenticator:
     """The server's lists of who may log in."""
 
-    def __init__(self, authorized_keys: str, secret_file: str | None, account: str) -> None:
+    def __init__(
+        self, authorized_keys: str, secret_file: str | None, account: str, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._enrolments = Enrolments(authorized_keys, account, limits)
         self._keys = AuthorizedKeys(authorized_keys)
         self._secrets = Secrets(secret_file) if secret_file is not None else None
         self._account = account
@@ -54,9 +59,22 @@ class Authenticator:
                 login = self._key(handshake, auth, source)
         except RemoteProtocolError as error:
             raise LoginRefusedError(str(error)) from None
+        self._check_account(auth)
+        return login
+
+    def invited(self, handshake: ServerHandshake, transport: str, source: str, now: float) -> Candidate:
+        """Who may be listed, for a login by method `invite`. Raises LoginRefusedError."""
+        assert handshake.auth is not None, "judged before the login came"
+        try:
+            candidate = self._enrolments.judge(handshake, transport, source, now)
+        except (RemoteProtocolError, EnrolmentError) as error:
+            raise LoginRefusedError(str(error)) from None
+        self._check_account(handshake.auth)
+        return candidate
+
+    def _check_account(self, auth: Auth) -> None:
         if auth.user and auth.user != self._account:
             raise LoginRefusedError(f"account {auth.user[:40]!a} was asked for, commands run as {self._account}")
-        return login
 
     def restrictions(self, principal: str) -> Restrictions | None:
         """What that principal may do now; None for one that could not log in any more, such as a key that was taken off the list.

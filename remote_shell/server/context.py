@@ -18,6 +18,7 @@ from remote_shell.process.environment import allowed_from_client, base_environme
 from remote_shell.server.audit import Trail
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
+from remote_shell.server.guestbook import Guestbook
 from remote_shell.server.jobs import Jobs
 from remote_shell.server.recording import Recordings
 from remote_shell.server.scribe import Scribe
@@ -51,6 +52,7 @@ class Context:
         self.claims = Claims(self.limits, self.scribe, self.instance)
         self.terminals = Terminals(loop, self.limits)
         self.forwards = Forwards()
+        self.guests = Guestbook(self.limits)
         self.jobs = Jobs(loop, state_dir, self.limits)
         self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
         self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again

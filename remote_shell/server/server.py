@@ -24,6 +24,7 @@ from typing import Any
 from remote_shell import __version__
 from remote_shell.audit.events import KeyChange, ServerEnd, ServerStart
 from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
+from remote_shell.config.running import Running, Sign, put_up
 from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
@@ -144,7 +145,7 @@ class Server:
         """Who may log in and what they may forward, read anew. Listeners and limits stay until the next start."""
         assert self._context is not None, "not started"
         account = self._context.account.pw_name
-        self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account)
+        self._authenticator = Authenticator(config.authorized_keys, config.secret_file, account, self._context.limits)
         restrictions = self._context.restrictions_of = self._authenticator.restrictions
 
         def forwarding(principal: str) -> Forwarding | None:
@@ -190,6 +191,7 @@ class Server:
             session.end(0, why="shutting_down")
         await self._killed()
         self._context.scribe.close()
+        self._context.guests.close()
         if self._revocation is not None:
             self._revocation.stop()
         if self._key_watch is not None:
@@ -390,11 +392,18 @@ async def serve(
     server = Server(config)
     asked_to_end: asyncio.Queue[None] = asyncio.Queue()
 
+    sign: Sign | None = None
+
     def read_again() -> None:
+        nonlocal sign
         if reload is not None:
             try:
-                server.reload(reload())
+                settings = reload()
+                server.reload(settings)
                 log.info("settings read again")
+                if sign is not None:
+                    sign.take_down()
+                    sign = _put_up_sign(server, settings.authorized_keys)
             except ConfigError as error:
                 log.error("settings stay as they were: %s", error)
 
@@ -414,6 +423,7 @@ async def serve(
     if config.idle_exit is not None:
         Idling(loop, config.idle_exit, busy=lambda: server.busy, visits=lambda: server.visits, leave=leave)
     manager = Manager()
+    sign = None if private else _put_up_sign(server, config.authorized_keys)
     ready(
         {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
     )
@@ -430,8 +440,19 @@ async def serve(
         if private:
             await server.end_daemons()
     second.cancel()
+    if sign is not None:
+        sign.take_down()
     await asyncio.gather(draining, second, return_exceptions=True)
     log.info("ended")
+
+
+def _put_up_sign(server: Server, listed: str) -> Sign | None:
+    """For `keys`, which looks where we listen and which list counts; a server can do without."""
+    try:
+        return put_up(Running(os.getpid(), tuple(server.addresses), server.fingerprint or "", listed))
+    except (OSError, ConfigError) as error:
+        log.warning("`remote-shell keys` will not know that this server runs: %s", error)
+        return None
 
 
 async def _end_private(server: Server) -> None:

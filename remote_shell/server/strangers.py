@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from remote_shell.limits import Limits
+from remote_shell.server.tally import Tally
 
 
 def source_of(address: object) -> str:
@@ -38,16 +39,14 @@ class Strangers:
         self._places: dict[str, OrderedDict[int, Callable[[], None]]] = {}  # source -> its strangers, oldest first
         self._count = 0
         self._next = 0
-        self._recent: dict[str, int] = {}
-        self._older: dict[str, int] = {}
-        self._turned_at = 0.0
+        self._arrived = Tally(limits.arrivals_window, limits.arrivals_sources_max)
 
     def __len__(self) -> int:
         return self._count
 
     def admit(self, source: str, evict: Callable[[], None], now: float) -> int:
         """Give a place to a newcomer; `evict` is called if it loses it. Returns the place's number for `leave`."""
-        self._count_arrival(source, now)
+        self._arrived.add(source, now)
         self._next += 1
         place = self._next
         self._places.setdefault(source, OrderedDict())[place] = evict
@@ -64,19 +63,9 @@ class Strangers:
             if not places:
                 del self._places[source]
 
-    def _count_arrival(self, source: str, now: float) -> None:
-        half = self._limits.arrivals_window / 2
-        if now - self._turned_at >= half:
-            self._older = self._recent if now - self._turned_at < 2 * half else {}
-            self._recent = {}
-            self._turned_at = now
-        if source in self._recent or len(self._recent) < self._limits.arrivals_sources_max:
-            self._recent[source] = self._recent.get(source, 0) + 1
-
     def _evict_one(self) -> None:
         def arrivals(source: str) -> tuple[int, int]:
-            count = self._recent.get(source, 0) + self._older.get(source, 0)
-            return count, len(self._places[source])
+            return self._arrived.count(source), len(self._places[source])
 
         noisiest = max(self._places, key=arrivals)
         place, evict = next(iter(self._places[noisiest].items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from remote_shell.errors import ProtocolError
-from remote_shell.wire.messages import Hello, Message, Open, Welcome
+from remote_shell.wire.messages import Enrolled, Hello, Message, Open, Welcome
 
 
 class ServerGreeted(NamedTuple):
@@ -18,6 +18,12 @@ class Welcomed(NamedTuple):
     """Client handshake: the login holds."""
 
     welcome: Welcome
+
+
+class WasEnrolled(NamedTuple):
+    """Client handshake: our key is listed now. The connection ends."""
+
+    enrolled: Enrolled
 
 
 class WasDenied(NamedTuple):
@@ -99,6 +105,7 @@ class Silent(NamedTuple):
 Event = (
     ServerGreeted
     | Welcomed
+    | WasEnrolled
     | WasDenied
     | LoginAsked
     | ChannelOpened

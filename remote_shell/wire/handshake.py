@@ -1,9 +1,9 @@
 """The handshake: who is there. Two small machines, because it is asymmetric.
 
-Client: hello -> hello -> auth -> welcome | denied. Until `welcome` nothing else is legal on either side, and the table of
-each state holds exactly one entry; whatever else comes is one uniform refusal. The core does no cryptography: it says
-what has to be signed (`transcript`), the driver signs and judges. Afterwards the decoder, with what it holds, goes on
-to `session`.
+Client: hello -> hello -> auth -> welcome | denied, or for who was invited: auth -> enrolled | denied. Until `welcome` nothing else
+is legal on either side, and the table of each state holds exactly one entry; whatever else comes is one uniform refusal. The core does
+no cryptography: it says what has to be signed (`transcript`), the driver signs and judges. Afterwards the decoder, with what it holds,
+goes on to `session`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from struct import Struct
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from remote_shell.limits import Limits
 from remote_shell.wire import frames
-from remote_shell.wire.events import Event, Failed, LoginAsked, ServerGreeted, WasDenied, Welcomed
+from remote_shell.wire.events import Event, Failed, LoginAsked, ServerGreeted, WasDenied, WasEnrolled, Welcomed
 from remote_shell.wire.frames import CONTROL, FrameDecoder
-from remote_shell.wire.messages import PROTOCOL_VERSION, Auth, Denied, Hello, Message, Welcome, decode, unbase64
+from remote_shell.wire.messages import (
+    PROTOCOL_VERSION,
+    Auth,
+    Denied,
+    Enrolled,
+    Hello,
+    Message,
+    Welcome,
+    decode,
+    unbase64,
+)
 
 CONTEXT = b"remote-shell auth 1"
 NONCE_SIZE = 32
@@ -30,7 +40,9 @@ class HandshakeState(Enum):
     WAIT_HELLO = "wait_hello"  # for the peer's hello
     WAIT_LOGIN = "wait_login"  # client: our driver must log in; server: the client must
     WAIT_VERDICT = "wait_verdict"  # client: the server judges; server: our driver judges
+    WAIT_ENROLMENT = "wait_enrolment"  # client that was invited: the server judges
     WELCOME = "welcome"
+    ENROLLED = "enrolled"
     DENIED = "denied"
 
 
@@ -42,6 +54,8 @@ CLIENT_TABLE: HandshakeTable = {
     (HandshakeState.WAIT_LOGIN, "denied"): HandshakeState.DENIED,
     (HandshakeState.WAIT_VERDICT, "welcome"): HandshakeState.WELCOME,
     (HandshakeState.WAIT_VERDICT, "denied"): HandshakeState.DENIED,
+    (HandshakeState.WAIT_ENROLMENT, "enrolled"): HandshakeState.ENROLLED,
+    (HandshakeState.WAIT_ENROLMENT, "denied"): HandshakeState.DENIED,
 }
 
 SERVER_TABLE: HandshakeTable = {
@@ -56,7 +70,7 @@ def transcript(
     """What a login proves, every field behind its length (u32).
 
     `role` is whose proof it is ("client", "server"); `hellos` are the client's and the server's payloads as they crossed
-    the wire, nonces inside; `credential` is the key's blob or the secret's name; `key` is the SHA-256 of the
+    the wire, nonces inside; `credential` is the key's blob, the secret's name or an `invitation`; `key` is the SHA-256 of the
     server's public key (DER SubjectPublicKeyInfo) as the client saw it, empty without TLS.
     """
     fields = (
@@ -73,6 +87,12 @@ def transcript(
         b"" if auth.grace_ms is None else str(auth.grace_ms).encode(),
         key,
     )
+    return b"".join(part for field in fields for part in (_LENGTH.pack(len(field)), field))
+
+
+def invitation(auth: Auth, blob: bytes) -> bytes:
+    """The credential of method `invite`: which invitation, for which key (its blob), under which label."""
+    fields = ((auth.invite or "").encode(), blob, (auth.label or "").encode())
     return b"".join(part for field in fields for part in (_LENGTH.pack(len(field)), field))
 
 
@@ -167,7 +187,8 @@ class ClientHandshake(_Handshake):
         """Send the login. Legal once, after `ServerGreeted`."""
         if self.state is not HandshakeState.WAIT_LOGIN:
             raise LocalProtocolError("unexpected_message", f"auth while {self.state.value}")
-        self.state = HandshakeState.WAIT_VERDICT
+        invited = auth.method == "invite"
+        self.state = HandshakeState.WAIT_ENROLMENT if invited else HandshakeState.WAIT_VERDICT
         self._say(auth.encode())
 
     def _received(self, message: Message, payload: bytes) -> Event | None:
@@ -177,6 +198,8 @@ class ClientHandshake(_Handshake):
         if isinstance(message, Welcome):
             self.decoder.payload_max = self.limits.frame_max
             return Welcomed(message)
+        if isinstance(message, Enrolled):
+            return WasEnrolled(message)
         return WasDenied()
 
 
@@ -192,11 +215,18 @@ class ServerHandshake(_Handshake):
         return self._transcript(role, self.auth, credential, (self._theirs, self._own))
 
     def welcome(self, message: Welcome) -> None:
-        """The login holds. Legal once, after `LoginAsked`."""
-        if self.state is not HandshakeState.WAIT_VERDICT:
+        """The login holds. Legal once, after `LoginAsked`, and never for an invitation."""
+        if self.state is not HandshakeState.WAIT_VERDICT or self.auth is None or self.auth.method == "invite":
             raise LocalProtocolError("unexpected_message", f"welcome while {self.state.value}")
         self.state = HandshakeState.WELCOME
         self.decoder.payload_max = self.limits.frame_max
+        self._say(message.encode())
+
+    def enrol(self, message: Enrolled) -> None:
+        """The invited key is listed. Legal once, after `LoginAsked` with method `invite`; then the connection ends."""
+        if self.state is not HandshakeState.WAIT_VERDICT or self.auth is None or self.auth.method != "invite":
+            raise LocalProtocolError("unexpected_message", f"enrolled while {self.state.value}")
+        self.state = HandshakeState.ENROLLED
         self._say(message.encode())
 
     def deny(self) -> None:

@@ -31,6 +31,7 @@ _ENVIRONMENTS = ("env", "env_add", "env_offer")
 _SECRETS = {
     "auth": ("proof", "session"),
     "welcome": ("proof", "session"),
+    "enrolled": ("proof",),
 }  # who has them resumes a session, or is nearer to it
 _MODES_KEPT = 64  # of a terminal; a line of an older mode is hidden
 _KEPT = 4096  # lines, and channels that are closed: as many frames as can be sent again

@@ -41,7 +41,7 @@ from remote_shell.wire.file_messages import FILE_MESSAGES, Paths
 from remote_shell.wire.model import Model, model_schema
 
 PROTOCOL_VERSION = 1
-FEATURES = ("subsystem", "files", "forward")  # beyond version 1: each is used only where both sides name it
+FEATURES = ("subsystem", "files", "forward", "pairing")  # beyond version 1: each is used only where both sides name it
 HELLO_SIZE = 320  # bytes, with spaces: no stranger hears a longer hello than it said
 
 
@@ -86,10 +86,12 @@ class Auth(Message):
 
     name = "auth"
     type: Literal["auth"] = "auth"
-    method: Literal["key", "secret", "peer"]
+    method: Literal["key", "secret", "peer", "invite"]
     keys: KeyProofs | None = None
     secret: Word | None = None  # the secret's name
     proof: Base64 | None = None  # HMAC-SHA256, 32 bytes
+    invite: Word | None = None  # the invitation's name; with it one key that is to be enrolled; feature "pairing"
+    label: Word | None = None  # invite: what the client calls itself, for people to read
     user: Text | None = None  # account that was asked for; another than the server's is refused
     session: Word | None = None  # resume this one
     received: Integer = 0  # frames of that session received
@@ -115,6 +117,17 @@ class Welcome(Message):
         0  # shells of this principal that no connected client holds: `shells` lists them, `attach` takes one
     )
     proof: Base64 | None = None  # method "secret": the server knows it too
+
+
+class Enrolled(Message):
+    """The key of an invited client may log in from now on; the connection ends."""
+
+    name = "enrolled"
+    type: Literal["enrolled"] = "enrolled"
+    proof: Base64  # the server knows the invitation too
+    account: Text  # the account that commands will run as
+    host: Text
+    again: bool = False  # the key was listed before
 
 
 class Denied(Message):
@@ -469,7 +482,7 @@ class Report(Message):
     timed_out: bool = False
 
 
-CONNECTION_MESSAGES: tuple[type[Message], ...] = (Hello, Auth, Welcome, Denied, Ack, Ping, Pong, Disconnect)
+CONNECTION_MESSAGES: tuple[type[Message], ...] = (Hello, Auth, Welcome, Enrolled, Denied, Ack, Ping, Pong, Disconnect)
 SESSION_MESSAGES: tuple[type[Message], ...] = (
     *(Open, Opened, Rejected, Exit, Eof, Close, Window, Signal, Resize, Command, InputEnd, Done, Report),
     *(Mode, Line, Unread, Attached, Detached, Shells, Detach, Job, Jobs, Gap, Accepted),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ from hypothesis import strategies as st
 
 from remote_shell.config.fingerprints import format_fingerprint
 from remote_shell.config.hosts import load_hosts, lookup, parse_toml, resolve, shell_settings
+from remote_shell.config.new_host import NewHost
 from remote_shell.config.shell import ShellDefaults
+from remote_shell.config.targets import Target
 from remote_shell.errors import ConfigError, UsageError
 
 PIN = format_fingerprint(bytes(range(32)))
@@ -185,3 +190,57 @@ on_lost = "ask"
     a, b = lookup("a"), lookup("b")
     assert a is not None and b is not None
     assert (a.label, a.prefix, a.on_lost, b.label, b.prefix, b.on_lost) == ("EU staging", None, None, None, "%", "ask")
+
+
+# --- a new host
+
+BOX = Target("tls", host="10.0.0.7", port=8822)
+
+
+@pytest.mark.parametrize(
+    "before", ["", "# mine\n[shell]\nprefix = ';'", '[hosts.a]\ntarget = "b"\n\n', 'hosts = { a = { target = "b" } }\n']
+)
+def test_a_new_host_leaves_what_is_there(file: Path, before: str) -> None:
+    file.write_text(before)
+    file.chmod(0o640)
+    new = NewHost("box.home", "/k/id", PIN)
+    if before.startswith("hosts ="):
+        with pytest.raises(ConfigError, match='add this by hand: .hosts."box.home"'):
+            new.add(BOX)
+        assert file.read_text() == before
+        return
+    new.add(BOX)
+    new.add(BOX)
+    assert file.read_text().startswith(before) and stat.S_IMODE(file.stat().st_mode) == 0o640
+    host = lookup("box.home")
+    assert host is not None and (host.target, host.fingerprint, host.identity) == (BOX, PIN, "/k/id")
+    assert len(os.listdir(file.parent)) == 1
+
+
+def test_the_file_is_made_for_a_new_host(file: Path) -> None:
+    file.unlink()
+    NewHost("box", None, PIN).add(BOX)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    host = lookup("box")
+    assert host is not None and host.identity is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", 'a"', "a]", "a\n", "a/b", "é", "x" * 65])
+def test_a_new_name_that_is_none(file: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no name"):
+        NewHost(name, None, PIN)
+
+
+def test_a_new_name_that_is_taken(file: Path) -> None:
+    file.write_text('[hosts.box]\ntarget = "b"\n')
+    with pytest.raises(UsageError, match="already"):
+        NewHost("box", None, PIN)
+
+
+def test_many_new_hosts_at_once(file: Path) -> None:
+    threads = [threading.Thread(target=NewHost(f"h{number}", None, PIN).add, args=(BOX,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(load_hosts()) == {f"h{number}" for number in range(8)}

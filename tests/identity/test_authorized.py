@@ -210,7 +210,7 @@ def test_every_entry_is_compared(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_any_bytes_are_read_without_an_error(lines: list[bytes]) -> None:
     for line in (b"".join(lines), *lines):
         try:
-            key = authorized._parse_line(line, 1).public
+            key = authorized.parse_line(line, 1).public
         except IdentityError as error:
             assert str(error).isprintable()
         else:

@@ -110,6 +110,19 @@ def after_hello() -> dict[str, bytes]:
         "no keys": hello() + control({"type": "auth", "method": "key", "keys": []}),
         "too many keys": hello() + control({"type": "auth", "method": "key", "keys": [{"key": "", "proof": ""}] * 9}),
         "an unknown secret": hello() + control({"type": "auth", "method": "secret", "secret": "who", "proof": "AAAA"}),
+        "an unknown invitation": hello()
+        + control(
+            {
+                "type": "auth",
+                "method": "invite",
+                "invite": "0" * 32,
+                "proof": "AAAA",
+                "keys": [{"key": "AAAA", "proof": "AAAA"}],
+            }
+        ),
+        "an invitation without a name": hello() + control({"type": "auth", "method": "invite"}),
+        "an invitation that is a path": hello()
+        + control({"type": "auth", "method": "invite", "invite": "../server_key"}),
         "a secret without a name": hello() + control({"type": "auth", "method": "secret"}),
     }
 

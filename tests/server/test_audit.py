@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remote_shell.audit.events import EVENTS, ServerEnd, Who
 from remote_shell.config.server import AuditConfig, load
 from remote_shell.errors import CommandRefusedError
+from remote_shell.identity.invitations import Invitations
 from remote_shell.identity.keys import PublicKey
 from remote_shell.identity.private_keys import make_key_file
 from remote_shell.identity.secrets import load_secret
@@ -31,6 +33,8 @@ from tests.transfer.hostile import entry
 
 from .conftest import ALL, Place
 from .raw_client import LoginDeniedError, RawClient, by_key, by_secret, until
+from .test_enrolment import ask as enrol
+from .test_enrolment import blob_of, by_invitation
 
 pytestmark = pytest.mark.screen  # as a file it takes long
 
@@ -359,6 +363,17 @@ def test_a_login_that_is_refused(audited: Audited, tmp_path: Path) -> None:
     line = until(lambda: audited.lines(event="login_refused")[before:], "the refusal")[-1]
     assert line["source"].startswith("tls 127.0.0.1:") and "is authorized and proved" in line["reason"]
     assert "principal" not in line and stranger.public.fingerprint not in line["reason"]
+
+
+def test_an_invited_key_is_told_by_its_fingerprint(audited: Audited) -> None:
+    folder, key = os.path.join(audited.running.home, "state", "invitations"), Ed25519PrivateKey.generate()
+    record, code = Invitations(folder).make(600)
+    assert enrol(audited.running.targets["tls"], by_invitation(code, key)) is not None
+    line = audited.one(event="enrolled")
+    assert line["key"] == PublicKey(blob_of(key)).fingerprint and line["again"] is False
+    assert line["source"].startswith("tls 127.0.0.1:") and line["invitation"] == record.name[:8]
+    kept = audited.file.read_text()
+    assert code.hex() not in kept and record.key.hex() not in kept
 
 
 # --- secrets

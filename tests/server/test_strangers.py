@@ -63,5 +63,5 @@ def test_counting_is_bounded() -> None:
     strangers = Strangers(replace(LIMITS, arrivals_sources_max=100))
     for number in range(10_000):
         strangers.leave(str(number), strangers.admit(str(number), lambda: None, 0))
-    assert len(strangers._recent) <= 100
+    assert len(strangers._arrived._recent) <= 100
     assert not strangers._places

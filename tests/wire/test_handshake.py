@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from remote_shell.errors import LocalProtocolError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire import frames
-from remote_shell.wire.events import Event, Failed, LoginAsked, ServerGreeted, WasDenied, Welcomed
+from remote_shell.wire.events import Event, Failed, LoginAsked, ServerGreeted, WasDenied, WasEnrolled, Welcomed
 from remote_shell.wire.handshake import (
     CLIENT_TABLE,
     FRAME_MAX_LEAST,
@@ -23,21 +23,27 @@ from remote_shell.wire.handshake import (
     HandshakeState,
     ServerHandshake,
     _Handshake,
+    invitation,
     transcript,
 )
-from remote_shell.wire.messages import MODELS, Auth, Denied, Hello, Welcome
+from remote_shell.wire.messages import MODELS, Auth, Denied, Enrolled, Hello, Welcome
 
 from .pair import NONCE, hello
 from .raw import control
 from .test_messages import EXAMPLES
 
 AUTH = Auth(method="peer")
+INVITED = Auth(method="invite", invite="name", label="ann")
+ENROLLED = Enrolled(proof="AAAA", account="a", host="h")
 WELCOME = Welcome(session="s", resumed=False, received=0, principal="p", account="a", host="h", grace_ms=1)
 SENDABLE: dict[str, bytes] = {
     name: control({"type": name, **fields})
     for name, fields in EXAMPLES.items()
-    if name not in ("hello", "auth", "welcome")
-} | {"hello": control(hello()), "auth": control(AUTH), "welcome": control(WELCOME)}
+    if name not in ("hello", "auth", "welcome", "enrolled")
+} | {"hello": control(hello()), "auth": control(AUTH), "welcome": control(WELCOME), "enrolled": control(ENROLLED)}
+
+
+INVITED_STATES = (HandshakeState.WAIT_ENROLMENT, HandshakeState.ENROLLED)
 
 
 def client(state: HandshakeState = HandshakeState.WAIT_HELLO) -> ClientHandshake:
@@ -51,10 +57,10 @@ def client(state: HandshakeState = HandshakeState.WAIT_HELLO) -> ClientHandshake
         return made
     feed(made, SENDABLE["hello"])
     if state is not HandshakeState.WAIT_LOGIN:
-        made.log_in(AUTH)
+        made.log_in(INVITED if state in INVITED_STATES else AUTH)
         made.data_to_send()
-    if state is HandshakeState.WELCOME:
-        feed(made, SENDABLE["welcome"])
+    if state in (HandshakeState.WELCOME, HandshakeState.ENROLLED):
+        feed(made, SENDABLE[state.value])
     assert made.state is state
     return made
 
@@ -65,9 +71,11 @@ def server(state: HandshakeState = HandshakeState.WAIT_HELLO) -> ServerHandshake
     if state is not HandshakeState.WAIT_HELLO:
         feed(made, SENDABLE["hello"])
     if state not in (HandshakeState.WAIT_HELLO, HandshakeState.WAIT_LOGIN):
-        feed(made, SENDABLE["auth"])
+        feed(made, control(INVITED) if state in INVITED_STATES else SENDABLE["auth"])
     if state is HandshakeState.WELCOME:
         made.welcome(WELCOME)
+    if state is HandshakeState.ENROLLED:
+        made.enrol(ENROLLED)
     if state is HandshakeState.DENIED:
         made.deny()
     made.data_to_send()
@@ -121,17 +129,18 @@ def test_denied_tells_nothing_else() -> None:
     made = server(HandshakeState.WAIT_VERDICT)
     made.deny()
     assert made.data_to_send() == b"\0\0\0\x11\3\0\0\0\0" + b'{"type":"denied"}'
-    for state in (HandshakeState.WAIT_HELLO, HandshakeState.WAIT_LOGIN, HandshakeState.WAIT_VERDICT):
+    for state in CLIENT_WAITS:
         assert feed(client(state), control(Denied())) == [WasDenied()]
 
 
 SERVER_WAITS = [HandshakeState.WAIT_HELLO, HandshakeState.WAIT_LOGIN]
-CLIENT_WAITS = [*SERVER_WAITS, HandshakeState.WAIT_VERDICT]
+CLIENT_WAITS = [*SERVER_WAITS, HandshakeState.WAIT_VERDICT, HandshakeState.WAIT_ENROLMENT]
+SERVER_STATES = [state for state in HandshakeState if state is not HandshakeState.WAIT_ENROLMENT]
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("channel", [0, 1])
-@pytest.mark.parametrize("state", HandshakeState)
+@pytest.mark.parametrize("state", SERVER_STATES)
 def test_full_product_at_the_server(state: HandshakeState, name: str, channel: int) -> None:
     """Every message in every state: the one that the table holds, or one silent refusal, or not even looked at."""
     made = server(state)
@@ -159,7 +168,12 @@ def test_full_product_at_the_client(state: HandshakeState, name: str, channel: i
     elif channel:
         assert refused(made, data) == "not_logged_in"
     elif (state, name) in CLIENT_TABLE:
-        expected = {"hello": ServerGreeted(hello()), "welcome": Welcomed(WELCOME), "denied": WasDenied()}
+        expected = {
+            "hello": ServerGreeted(hello()),
+            "welcome": Welcomed(WELCOME),
+            "enrolled": WasEnrolled(ENROLLED),
+            "denied": WasDenied(),
+        }
         assert feed(made, data) == [expected[name]]
         assert made.state is CLIENT_TABLE[state, name]
     else:
@@ -170,7 +184,11 @@ def test_the_tables() -> None:
     """Written out a second time. The server never sends what its client's table lacks, and the other way round."""
     state = HandshakeState
     assert set(SERVER_TABLE) == {(state.WAIT_HELLO, "hello"), (state.WAIT_LOGIN, "auth")}
-    assert {word for _, word in CLIENT_TABLE} == {"hello", "welcome", "denied"}
+    assert {word for _, word in CLIENT_TABLE} == {"hello", "welcome", "enrolled", "denied"}
+    assert (state.WAIT_VERDICT, "enrolled") not in CLIENT_TABLE and (
+        state.WAIT_ENROLMENT,
+        "welcome",
+    ) not in CLIENT_TABLE
     assert all(sum(found is waits for found, _ in SERVER_TABLE) == 1 for waits in SERVER_WAITS), "one entry a state"
 
 
@@ -302,13 +320,28 @@ def test_logging_in_out_of_turn(state: HandshakeState) -> None:
     assert made.data_to_send() == b"" and made.state is state
 
 
-@pytest.mark.parametrize("state", [state for state in HandshakeState if state is not HandshakeState.WAIT_VERDICT])
+@pytest.mark.parametrize("state", [state for state in SERVER_STATES if state is not HandshakeState.WAIT_VERDICT])
 def test_welcoming_out_of_turn(state: HandshakeState) -> None:
     made = server(state)
+    with pytest.raises(LocalProtocolError):
+        made.enrol(ENROLLED)
     with pytest.raises(LocalProtocolError):
         made.welcome(WELCOME)
     assert made.data_to_send() == b"" and made.state is state
     assert made.decoder.payload_max == (4096 if state is not HandshakeState.WELCOME else DEFAULT_LIMITS.frame_max)
+
+
+def test_a_login_is_not_enrolled_and_an_invitation_not_welcomed() -> None:
+    made = server(HandshakeState.WAIT_LOGIN)
+    assert feed(made, control(INVITED)) == [LoginAsked()]
+    with pytest.raises(LocalProtocolError):
+        made.welcome(WELCOME)
+    made.enrol(ENROLLED)
+    assert made.data_to_send() == SENDABLE["enrolled"] and made.decoder.payload_max == 4096
+    made = server(HandshakeState.WAIT_VERDICT)
+    with pytest.raises(LocalProtocolError):
+        made.enrol(ENROLLED)
+    assert made.data_to_send() == b""
 
 
 def test_the_base_class_says_nothing() -> None:
@@ -339,6 +372,12 @@ def test_the_transcript_byte_for_byte() -> None:
     fields = (b"remote-shell auth 1", b"client", b"tls", b"{hello 1}", b"{hello 2}", b"key", b"blob", b"ann", b"abc")
     expected = b"".join(map(field, (*fields, b"17", b"kill", b"60000", b"h" * 32)))
     assert transcript("client", "tls", (b"{hello 1}", b"{hello 2}"), auth, b"blob", b"h" * 32) == expected
+
+
+def test_the_credential_of_an_invitation() -> None:
+    """Its three parts can't be pushed together."""
+    assert invitation(INVITED, b"blob") == field(b"name") + field(b"blob") + field(b"ann")
+    assert invitation(Auth(method="invite", invite="n"), b"b") == field(b"n") + field(b"b") + field(b"")
 
 
 def test_unset_fields_are_empty() -> None:
@@ -415,7 +454,7 @@ def test_everything_is_bound() -> None:
 def test_what_auth_holds_is_bound() -> None:
     """A new field of `auth` must be added to the transcript, or named here with the reason."""
     bound = {"method", "user", "session", "received", "on_lost", "grace_ms"}
-    by_credential = {"secret", "keys"}
+    by_credential = {"secret", "keys", "invite", "label"}
     assert set(Auth.fields()) - bound - by_credential == {"type", "proof"}
 
 

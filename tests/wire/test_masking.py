@@ -58,6 +58,14 @@ def check(masked: Masked, frame: Frame) -> None:
     ("frame", "secrets", "open_words"),
     [
         (welcome(), ["S3SS10N", "PR00F"], ["me"]),
+        (control(0, type="enrolled", proof="PR00F", account="me", host="h"), ["PR00F"], ["me"]),
+        (
+            control(
+                0, type="auth", method="invite", invite="N4ME", proof="PR00F", keys=[{"key": "K", "proof": "S1GN"}]
+            ),
+            ["PR00F", "S1GN"],
+            ["N4ME"],
+        ),
         (
             control(
                 0,

@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {  # the fields without a default, and som
         "grace_ms": 1,
         "proof": "AAAA",
     },
+    "enrolled": {"proof": "AAAA", "account": "a", "host": "h", "again": True},
     "denied": {},
     "ack": {"received": 1, "sent": 2},
     "ping": {"received": 1, "sent": 2},

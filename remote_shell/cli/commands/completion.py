@@ -98,6 +98,9 @@ def whole_parser() -> argparse.ArgumentParser:
                 action.metavar = "FILE"
         for action in command._actions:
             completes(action)
+            for verb in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+                for inner in verb._actions:
+                    completes(inner)
     return parser
 
 

@@ -1,15 +1,27 @@
-"""`keys show`: lines to copy, and nothing secret but what was asked for."""
+"""`keys`: what `show` prints, whom `authorize` lets in, what `list` tells of them, and what `revoke` takes away."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from remote_shell import testing
+from remote_shell.client.blocking import connect
+from remote_shell.identity import key_lines
 from remote_shell.identity.authorized import AuthorizedKeys
+from remote_shell.identity.keys import PublicKey
 from remote_shell.identity.private_keys import make_key_file
 from remote_shell.identity.secrets import parse_line
 from remote_shell.identity.server_identity import ServerIdentity
-from tests.cli.program import call, one_line
+from tests.cli.person import Person
+from tests.cli.program import ARGV, WITHIN, call, environment, one_line
+from tests.identity.test_key_lines import ONE, RSA, THREE, TWO
 
 
 def test_the_first_call_makes_a_key_and_the_output_is_an_authorized_keys_file(tmp_path: Path) -> None:
@@ -67,3 +79,215 @@ def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
 def test_an_unknown_verb(tmp_path: Path) -> None:
     done = call("keys", "shwo", home=tmp_path)
     assert done.returncode == 2 and "show" in one_line(done.stderr)
+
+
+# --- who may do what
+
+
+def lines(home: Path) -> list[str]:
+    return (home / ".ssh" / "authorized_keys").read_text().splitlines()
+
+
+def test_authorize_from_a_file_and_from_stdin(tmp_path: Path) -> None:
+    public = tmp_path / "ann.pub"
+    public.write_text(f"{ONE.line()}\n")
+    done = call("keys", "authorize", str(public), home=tmp_path)
+    assert done.returncode == 0 and f"{ONE.fingerprint} ann@laptop may log in" in done.stdout.decode()
+    done = call("keys", "authorize", "--comment", "bob, paid", "--option", "no-pty", "--option", 'from="192.0.2.0/24"', "-",
+                home=tmp_path, input=f"# two\n{TWO.line()}\n{THREE.line()}\n".encode())  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count(b"may log in") == 2
+    limited = 'no-pty,from="192.0.2.0/24" '
+    named = [limited + PublicKey(key.blob, "bob, paid").line() for key in (TWO, THREE)]
+    assert lines(tmp_path) == [ONE.line(), *named]
+    assert stat.S_IMODE((tmp_path / ".ssh" / "authorized_keys").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / ".ssh").stat().st_mode) == 0o700
+
+
+def test_authorize_what_keys_show_prints(tmp_path: Path) -> None:
+    shown = call("keys", "show", home=tmp_path).stdout
+    assert call("keys", "authorize", home=tmp_path, input=shown).returncode == 0
+    assert call("keys", "authorize", home=tmp_path, input=shown).stdout.decode().rstrip().endswith("is listed already")
+    assert len(lines(tmp_path)) == 1
+    other = call("keys", "authorize", "--option", "no-pty", home=tmp_path, input=shown)
+    assert other.returncode == 125 and "with other options (none); take it away first" in one_line(other.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "no public key"),
+        ("# nothing\n", "no public key"),
+        (f"{ONE.line()}\n{RSA}\n", "line 2 is no key that can be used"),
+        ("hello", "line 1"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "private key"),
+        (f"no-pty {ONE.line()}", "line 1"),
+        ("x" * 70_000, "more than"),
+        (f"{ONE.line()} {TWO.line()}", "two keys"),
+    ],
+)
+def test_what_is_no_key_adds_nothing(text: str, word: str, tmp_path: Path) -> None:
+    done = call("keys", "authorize", home=tmp_path, input=text.encode())
+    assert done.returncode == 125 and word in one_line(done.stderr)
+    assert not (tmp_path / ".ssh").exists()
+
+
+def test_bad_options_and_a_missing_file(tmp_path: Path) -> None:
+    done = call("keys", "authorize", "--option", "nosuch", home=tmp_path, input=ONE.line().encode())
+    assert done.returncode == 125 and "nosuch" in one_line(done.stderr)
+    done = call("keys", "authorize", str(tmp_path / "none.pub"), home=tmp_path)
+    assert done.returncode == 125 and "there is no file" in one_line(done.stderr)
+
+
+def fill(home: Path, text: str) -> Path:
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700)
+    path = folder / "authorized_keys"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+FULL = f"""# mine
+{ONE.line()}
+no-pty,permitopen="db:5432" {TWO.line()}
+{RSA}
+nosuch {THREE.line()} carol
+"""
+
+
+def test_the_list(tmp_path: Path) -> None:
+    fill(tmp_path, FULL)
+    done = call("keys", "list", home=tmp_path)
+    text = done.stdout.decode()
+    assert done.returncode == 0 and "2 keys may log in" in text
+    assert re.search(rf"^{re.escape(ONE.fingerprint[:19])}  never +- +ann@laptop  everything$", text, re.MULTILINE)
+    assert re.search(r"bob +no terminal; tunnels to db:5432$", text, re.MULTILINE)
+    assert re.search(
+        r"^line 4 lets nobody in: ssh-rsa SHA256:\S{12} old@box: a key of type ssh-rsa", text, re.MULTILINE
+    )
+    assert re.search(r"^line 5 lets nobody in: .* carol: .*nosuch", text, re.MULTILINE)
+    reports = [json.loads(line) for line in call("keys", "list", "--json", home=tmp_path).stdout.splitlines()]
+    assert [one["line"] for one in reports] == [2, 3, 4, 5] and [one["allowed"] for one in reports] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (
+        reports[0]["fingerprint"] == ONE.fingerprint and reports[0]["last_login"] is None and reports[0]["why"] is None
+    )
+    assert reports[1]["options"] == 'no-pty,permitopen="db:5432"' and reports[2]["type"] == "ssh-rsa"
+
+
+def test_nobody_is_listed(tmp_path: Path) -> None:
+    assert b"0 keys may log in" in call("keys", "list", home=tmp_path).stdout
+    assert call("keys", "list", "--json", home=tmp_path).stdout == b"" and not (tmp_path / ".ssh").exists()
+
+
+def test_the_list_can_not_write_to_the_terminal(tmp_path: Path) -> None:
+    fill(tmp_path, f"{ONE.line()} \x1b]0;x\x07\n\x1b[31m nonsense\n")
+    assert b"\x1b" not in call("keys", "list", home=tmp_path).stdout
+
+
+def test_a_list_that_others_may_write(tmp_path: Path) -> None:
+    path = fill(tmp_path, FULL)
+    path.chmod(0o622)
+    for words in (["list"], ["authorize"], ["revoke", "bob"]):
+        done = call("keys", *words, home=tmp_path, input=THREE.line().encode())
+        assert done.returncode == 125 and "chmod go-w" in one_line(done.stderr)
+    assert path.read_text() == FULL
+
+
+def test_the_running_servers_list_is_meant_and_it_knows_who_was_here(tmp_path: Path) -> None:
+    with testing.server(("unix:", "tls:127.0.0.1:0")) as server:
+        listed = os.path.join(server.home, "authorized_keys")
+        before = json.loads(call("keys", "list", "--json", home=server.home).stdout)
+        assert before["file"] == listed and before["last_login"] is None
+        with connect(server.targets["tls"], **server.options()) as host:
+            host.run(["true"])
+        done = call("keys", "authorize", home=server.home, input=TWO.line().encode())
+        assert listed in done.stdout.decode()
+        with testing.server(("unix:",), environment={"REMOTE_SHELL_HOME": server.home}):
+            done = call("keys", "list", home=server.home)
+            assert done.returncode == 125 and "--authorized-keys" in one_line(done.stderr)
+        server.process.terminate()  # what was noted is written at the latest now
+        server.process.wait()
+        after = [json.loads(line) for line in call(
+            "keys", "list", "--json", "--authorized-keys", listed, home=server.home).stdout.splitlines()]  # fmt: skip
+        assert after[0]["last_source"] == "127.0.0.1" and after[0]["last_login"].endswith("Z")
+        assert after[1]["last_login"] is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        (ONE.fingerprint, [3, 4, 5]),
+        (ONE.fingerprint[:12], [3, 4, 5]),
+        ("ann@laptop", [3, 4, 5]),
+        ("ann", [3, 4, 5]),
+        ("bob", [2, 4, 5]),
+        ("old@box", [2, 3, 5]),
+        (THREE.fingerprint, [2, 3, 4]),  # refused here, and sshd may take it
+        ("carol", [2, 3, 4]),
+    ],
+)
+def test_revoke(pattern: str, left: list[int], tmp_path: Path) -> None:
+    path = fill(tmp_path, FULL)
+    done = call("keys", "revoke", pattern, home=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith(b"taken away: ")
+    whole = FULL.split("\n")
+    assert path.read_text() == "\n".join([whole[0], *(whole[number - 1] for number in left), ""])
+
+
+def test_a_key_on_several_lines_is_taken_away_whole(tmp_path: Path) -> None:
+    path = fill(
+        tmp_path, f"{ONE.line()}\n{TWO.line()}\nno-pty {ONE.line()} again\nnosuch {PublicKey(ONE.blob, 'x').line()}\n"
+    )
+    done = call("keys", "revoke", "ann@laptop", home=tmp_path)
+    assert done.returncode == 0 and done.stdout.count(b"taken away: ") == 3
+    assert path.read_text() == f"{TWO.line()}\n"
+
+
+def test_several_fit(tmp_path: Path) -> None:
+    path = fill(
+        tmp_path,
+        f"{PublicKey(ONE.blob, 'ann@home').line()}\n{PublicKey(TWO.blob, 'ann@work').line()}\n{THREE.line()}\n",
+    )
+    before = path.read_text()
+    with Person(tmp_path, "keys", "revoke", "ann", columns=120) as person:
+        person.wait_for("Take all 2 away? [yes/no]")
+        assert "ann@home" in person.text and "ann@work" in person.text
+        person.type("no\r")
+        person.wait_for("nothing was taken away")
+    assert path.read_text() == before
+    with Person(tmp_path, "keys", "revoke", "ann", columns=120) as person:
+        person.wait_for("Take all 2 away? [yes/no]")
+        person.type("yes\r")
+        person.wait_until(lambda: person.text.count("taken away: ") == 2, "both")
+    assert path.read_text() == f"{THREE.line()}\n"
+
+
+def test_several_fit_and_nobody_can_be_asked(tmp_path: Path) -> None:
+    path = fill(tmp_path, f"{PublicKey(ONE.blob, 'ann@home').line()}\n{PublicKey(TWO.blob, 'ann@work').line()}\n")
+    done = subprocess.run(
+        ["setsid", *ARGV, "keys", "revoke", "ann"], capture_output=True, env=environment(tmp_path), timeout=WITHIN
+    )
+    assert done.returncode == 125 and b"2 lines fit 'ann'; say which:" in done.stderr and b"ann@work" in done.stderr
+    assert len(key_lines.read(str(path))) == 2
+    assert call("keys", "revoke", "ann@work", home=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "word"), [(["nobody"], "no key in"), ([], "which key?"), (["SHA256:"], "no key in"), ([""], "no key in")]
+)
+def test_revoke_what_is_not_there(words: list[str], word: str, tmp_path: Path) -> None:
+    path = fill(tmp_path, FULL)
+    done = call("keys", "revoke", *words, home=tmp_path)
+    assert done.returncode == 125 and word in one_line(done.stderr)
+    assert path.read_text() == FULL
+
+
+@pytest.mark.parametrize("verb", ["show", "invite", "list", "authorize", "revoke"])
+def test_each_verb_has_a_help_that_fits(verb: str, tmp_path: Path) -> None:
+    text = call("keys", verb, "--help", home=tmp_path).stdout.decode()
+    assert text.startswith(f"usage: remote-shell keys {verb}") and max(map(len, text.splitlines())) <= 80
