@@ -121,6 +121,9 @@ class Limits:
     )
     stdin_parts_max: int = 64  # queued pieces of stdin that one system call writes
 
+    # --- commands in a sandbox
+    sandbox_tmp_max: int = 256 * MIB  # of a command's own /tmp, of its own HOME and of its /dev/shm, each in memory
+
     # --- clients
     connect_time: float = 10.0
     ssh_ask_time: float = 150.0  # ssh may ask a person for so long; sshd itself waits for two minutes

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit
+from remote_shell.process.bash_text import from_named_pipe
 from remote_shell.process.input import InputPipe
 from remote_shell.process.poller import Poller
 from remote_shell.process.pty import Mode
@@ -96,6 +97,7 @@ class ShellCommand:
     # "told": `exec` replaced the shell, which was told; stdin, signals and the timeout still are this command's.
     state: Literal["waiting", "running", "reported", "told"] = "waiting"
     reader = -1  # read end of its stdin, held until it ends: bash opens it by its /proc name
+    named = b""  # its path, if it has one
     stdin: InputPipe | None = None
     started = 0.0
     before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
@@ -110,13 +112,21 @@ class ShellCommand:
         self._heard: set[tuple[int, int]] = set()  # pid and start of those that had begun their program at a SIGINT
         self._forked: Forked = {}  # those that had not, and what they ran then
 
-    def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:
-        """OSError: EMFILE, ENFILE."""
-        self.reader, writer = os.pipe2(os.O_CLOEXEC)
+    def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits, folder: str | None) -> None:
+        """A pipe; one with a name in `folder` where the shell can't open ours by its /proc name. OSError: EMFILE, ENFILE."""
+        if folder is None:
+            self.reader, writer = os.pipe2(os.O_CLOEXEC)
+        else:
+            self.named = os.fsencode(os.path.join(folder, str(self.number)))
+            os.mkfifo(self.named, 0o600)
+            self.reader = os.open(self.named, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            writer = os.open(self.named, os.O_WRONLY | os.O_CLOEXEC)
         self.stdin = InputPipe(writer, poll, credit, limits)
 
     def stdin_path(self) -> bytes:
         """What bash opens for it. A pipe opened so has an end of its own: blocking, and gone when the command is."""
+        if self.named:
+            return from_named_pipe(self.named)
         return b"/dev/null" if self.reader < 0 else b"/proc/%d/fd/%d" % (os.getpid(), self.reader)
 
     def processes(self, shell: int) -> dict[int, Stat]:
@@ -144,7 +154,7 @@ class ShellCommand:
         self._heard.update((pid, stat.start) for pid, stat in found.items() if (pid, stat.start) not in forked)
         self._forked |= forked
 
-    def deaf(self, shell: int, group: int | None) -> tuple[dict[int, Stat], bool]:
+    def deaf(self, shell: int, session: int, group: int | None) -> tuple[dict[int, Stat], bool]:
         """Its processes in that group, or in the session, to which a SIGINT was lost; and whether the parents all have heard it.
 
         Those that have begun their program since, whatever they do at a SIGINT now; and subshells that it ends. A program's children count
@@ -155,7 +165,7 @@ class ShellCommand:
         own = tree.image(shell)
         shells = {shell, *(pid for pid in found if own is not None and tree.image(pid) == own)}
         meant = {
-            pid for pid, stat in found.items() if (stat.session == shell if group is None else stat.group == group)
+            pid for pid, stat in found.items() if (stat.session == session if group is None else stat.group == group)
         }
         deaf = {}
         for pid, stat in found.items():
@@ -204,5 +214,8 @@ class ShellCommand:
         if self.reader >= 0:
             os.close(self.reader)
             self.reader = -1
+        if self.named:
+            os.unlink(self.named)
+            self.named = b""
         if self.stdin is not None:
             self.stdin.close()

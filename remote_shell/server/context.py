@@ -12,6 +12,7 @@ from typing import Protocol
 from remote_shell.config.paths import state_dir
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
+from remote_shell.process.confinement import Confinement, Sandbox
 from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
@@ -38,6 +39,7 @@ class Context:
         self.account = pwd.getpwuid(os.geteuid())
         self.home = os.fsencode(self.account.pw_dir)
         self.shell = os.fsencode(config.shell or self.account.pw_shell or "/bin/sh")
+        self.confinement = _confinement(config, self.account.pw_dir, self.limits.sandbox_tmp_max)
         self.instance = secrets.token_hex(
             8
         )  # told in `hello`; ids that clients made for themselves are forgotten with it
@@ -82,6 +84,10 @@ class Context:
             self._offer = message.env_offer
         return {**self._base, **self._offered, **_pairs(message.env_add)}
 
+    def prove_confinement(self) -> None:
+        """Raises ConfigError where commands can't be confined as the settings say: then none is to run."""
+        self.confinement.prove(self.home, self._base)
+
     def directory(self, message: Open) -> bytes:
         """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError, WorkingDirectoryError."""
         if message.cwd is None:
@@ -90,6 +96,13 @@ class Context:
         if not cwd:  # joined to HOME it would be HOME; chdir(2) has ENOENT for it
             raise WorkingDirectoryError("the directory's name is empty; leave it away to start in HOME", "")
         return os.path.join(self.home, cwd)
+
+
+def _confinement(config: ServerConfig, home: str, tmp_max: int) -> Confinement:
+    asked = config.sandbox
+    if asked is None:
+        return Confinement.of(config.rlimits, None)
+    return Confinement.of(config.rlimits, Sandbox(asked.read_only, asked.writable, asked.network, home, tmp_max))
 
 
 def _pairs(pairs: list[Pair] | None) -> dict[bytes, bytes]:

@@ -85,6 +85,7 @@ class Server:
         loop = asyncio.get_running_loop()
         prepare_process()
         self._context = Context(loop, self.config)
+        self._context.prove_confinement()  # before anybody may come
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -130,7 +131,7 @@ class Exec:
         if message.timeout_ms is not None:
             self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
 
-    def _start(self, context: Context, message: Open, cwd: bytes, env: dict[bytes, bytes]) -> PipeProcess:
+    def _start(self, context: Context, message: Open, cwd: bytes, env: Mapping[bytes, bytes]) -> PipeProcess:
         if message.argv is not None:
             argv = [from_system(word) for word in message.argv]
         elif message.line is not None:
@@ -140,6 +141,7 @@ class Exec:
         else:
             argv = [context.shell, b"-l"]
         token = context.next_token() if message.env is None else None
+        confined, env = context.confinement.confine(cwd, env)
         if message.terminal is None:
             return PipeProcess.start(
                 argv,
@@ -150,6 +152,7 @@ class Exec:
                 loop=context.loop,
                 limits=context.limits,
                 stdin=message.stdin,
+                confined=confined,
                 merge_stderr=message.merge_stderr,
             )
         self._streams = {STDOUT}
@@ -162,6 +165,7 @@ class Exec:
             loop=context.loop,
             limits=context.limits,
             size=Size(message.terminal.rows, message.terminal.columns),
+            confined=confined,
         )
         if message.stdin == "null":
             self._terminal.close_stdin()

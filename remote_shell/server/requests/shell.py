@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +23,7 @@ from remote_shell.errors import (
 )
 from remote_shell.process.base import Exit as ProcessExit
 from remote_shell.process.bash_text import BASH
+from remote_shell.process.launch import no_resources
 from remote_shell.process.pty import Mode, Size
 from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done as ShellDone
@@ -108,10 +111,14 @@ class Shell:
         cwd, env = context.directory(message), context.environment(message)
         self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
+        self._folder, more = _pipes_folder(context) if terminal is None else ("", ())
+        confined, env_behind = context.confinement.confine(cwd, env, more)
         begin = partial(
             LiveShell.start,
             cwd=cwd,
-            env=env,
+            env=env_behind,
+            confined=confined,
+            sandboxed=None if context.confinement.sandbox is None else self._folder,
             command_id=context.next_token() if message.env is None else None,
             sink=self,
             loop=context.loop,
@@ -120,7 +127,15 @@ class Shell:
             startup_files=context.config.startup_files and terminal is not None,
         )
         zsh = context.shell if self._on_terminal and is_zsh(context.shell) else None
-        self._shell, words, note = _zsh_or_bash(begin, zsh)
+        note = ""
+        if zsh is not None and context.confinement.sandbox is not None:
+            zsh, note = None, "is bash, not zsh: the server runs it in a sandbox"
+        try:
+            self._shell, words, fault = _zsh_or_bash(begin, zsh)
+        except BaseException:
+            self._remove_folder()
+            raise
+        note = note or fault
         channel.send(
             Opened(
                 pid=self._shell.pid,
@@ -311,7 +326,24 @@ class Shell:
 
     def _end(self) -> None:
         self._shell.close()
+        self._remove_folder()
         self._channel.finish()
+
+    def _remove_folder(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pipes_folder(context: Context) -> tuple[str, Sequence[bytes]]:
+    """Where a shell in a sandbox finds the stdin of its commands, and bwrap's words that show it; none without a sandbox."""
+    if context.confinement.sandbox is None:
+        return "", ()
+    try:
+        folder = tempfile.mkdtemp(prefix="remote-shell-", dir="/tmp")  # which each sandbox has
+    except OSError as error:
+        raise no_resources(error) from error
+    path = os.fsencode(folder)
+    return folder, (b"--ro-bind", path, path)
 
 
 def _zsh_or_bash(begin: Callable[..., LiveShell], zsh: bytes | None) -> tuple[LiveShell, ShellWords, str]:
