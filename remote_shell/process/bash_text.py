@@ -34,7 +34,6 @@ from remote_shell.process.shell_words import ShellWords
 # Descriptors in bash: below the 63 that process substitution counts down from, above those that people choose by hand.
 TEXT_FD = 46
 STATUS_FD = 47
-_INLET_FD = 48
 
 ARGUMENTS = (b"--noediting", b"-i")
 NO_STARTUP_FILES = (b"--norc", b"--noprofile")
@@ -116,11 +115,6 @@ def source_text(line: bytes, stdin: bytes, flags: bytes, *, statuses: bool = Fal
     if b"v" in flags:
         line = b"set -v\n" + line  # -v echoes from the next line on
     return b'\\builtin \\eval "%s" 0<%s %d>&- %d>&-' % (_SPECIAL.sub(_escaped, line), stdin, TEXT_FD, STATUS_FD)
-
-
-def from_named_pipe(path: bytes) -> bytes:
-    """A stdin for `source_text` that is a named pipe: opened for both first, since opening it for reading waits for a writer, who may be gone."""
-    return b"/dev/null %d<>%b 0</proc/self/fd/%d %d<&-" % (_INLET_FD, path, _INLET_FD, _INLET_FD)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:

@@ -170,7 +170,10 @@ class LiveShell:
         command = ShellCommand(number, line, timeout)
         if stdin:
             try:
-                command.open_stdin(self._poller, self._credit, self._limits, self._outside)
+                if self._outside is None:
+                    command.open_stdin(self._poller, self._credit, self._limits)
+                else:
+                    command.open_named_stdin(self._outside, self._loop, self._credit, self._limits)
             except OSError as error:
                 raise no_resources(error) from error
         self._queue.append(command)

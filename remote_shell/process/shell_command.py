@@ -7,6 +7,7 @@ processes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal as signals
 from collections.abc import Callable, Mapping
@@ -15,10 +16,10 @@ from typing import Literal, NamedTuple, Protocol
 from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit
-from remote_shell.process.bash_text import from_named_pipe
 from remote_shell.process.input import InputPipe
 from remote_shell.process.poller import Poller
 from remote_shell.process.pty import Mode
+from remote_shell.process.reads import OPENED, Reads
 from remote_shell.process.tree import Stat
 
 State = Literal["alive", "ended", "replaced"]
@@ -98,6 +99,9 @@ class ShellCommand:
     state: Literal["waiting", "running", "reported", "told"] = "waiting"
     reader = -1  # read end of its stdin, held until it ends: bash opens it by its /proc name
     named = b""  # its path, if it has one
+    _held = -1  # a write end of that
+    _watched = -1
+    _reads: Reads
     stdin: InputPipe | None = None
     started = 0.0
     before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
@@ -112,21 +116,41 @@ class ShellCommand:
         self._heard: set[tuple[int, int]] = set()  # pid and start of those that had begun their program at a SIGINT
         self._forked: Forked = {}  # those that had not, and what they ran then
 
-    def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits, folder: str | None) -> None:
-        """A pipe; one with a name in `folder` where the shell can't open ours by its /proc name. OSError: EMFILE, ENFILE."""
-        if folder is None:
-            self.reader, writer = os.pipe2(os.O_CLOEXEC)
-        else:
-            self.named = os.fsencode(os.path.join(folder, str(self.number)))
+    def open_stdin(self, poll: Poller, credit: Callable[[int], None], limits: Limits) -> None:
+        """OSError: EMFILE, ENFILE."""
+        self.reader, writer = os.pipe2(os.O_CLOEXEC)
+        self.stdin = InputPipe(writer, poll, credit, limits)
+
+    def open_named_stdin(
+        self, folder: str, loop: asyncio.AbstractEventLoop, credit: Callable[[int], None], limits: Limits
+    ) -> None:
+        """The same with a name in `folder`, for a shell that can't open ours by its /proc name. OSError: ENOSPC of inotify(7), too."""
+        self.named = os.fsencode(os.path.join(folder, str(self.number)))
+        try:
             os.mkfifo(self.named, 0o600)
             self.reader = os.open(self.named, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            writer = os.open(self.named, os.O_WRONLY | os.O_CLOEXEC)
-        self.stdin = InputPipe(writer, poll, credit, limits)
+            # Held until the shell has opened it, which would else wait for a writer who may be gone by then.
+            self._held = os.open(self.named, os.O_WRONLY | os.O_CLOEXEC)
+            self._reads = Reads.of(loop)
+            self._watched = self._reads.watch(self.named, self._opened, OPENED)
+            self.stdin = InputPipe(os.dup(self._held), Poller.of(loop), credit, limits)
+        except OSError:
+            self.close()
+            raise
+
+    def _opened(self) -> None:
+        """The shell has it, or never will."""
+        if self._watched >= 0:
+            self._reads.forget(self._watched)
+            self._watched = -1
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     def stdin_path(self) -> bytes:
         """What bash opens for it. A pipe opened so has an end of its own: blocking, and gone when the command is."""
         if self.named:
-            return from_named_pipe(self.named)
+            return self.named
         return b"/dev/null" if self.reader < 0 else b"/proc/%d/fd/%d" % (os.getpid(), self.reader)
 
     def processes(self, shell: int) -> dict[int, Stat]:
@@ -215,7 +239,9 @@ class ShellCommand:
             os.close(self.reader)
             self.reader = -1
         if self.named:
-            os.unlink(self.named)
+            self._opened()
+            with contextlib.suppress(OSError):  # never made, or its folder was taken away
+                os.unlink(self.named)
             self.named = b""
         if self.stdin is not None:
             self.stdin.close()

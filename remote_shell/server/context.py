@@ -17,9 +17,11 @@ from remote_shell.process.environment import allowed_from_client, base_environme
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
 from remote_shell.server.jobs import Jobs
+from remote_shell.server.places import Places
 from remote_shell.server.scribe import Scribe
 from remote_shell.server.terminals import Terminals
 from remote_shell.wire.messages import Open, Pair, from_system
+from remote_shell.wire.replay import ReplayPool
 
 
 class Replaceable(Protocol):
@@ -47,6 +49,8 @@ class Context:
         self.claims = Claims(self.limits, self.scribe, self.instance)
         self.terminals = Terminals(loop, self.limits)
         self.forwards = Forwards()
+        self.places = Places(self.limits)
+        self.replay_pool = ReplayPool(self.limits.unacked_total_max)
         self.jobs = Jobs(loop, state_dir, self.limits)
         self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
         self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again
@@ -87,6 +91,21 @@ class Context:
     def prove_confinement(self) -> None:
         """Raises ConfigError where commands can't be confined as the settings say: then none is to run."""
         self.confinement.prove(self.home, self._base)
+
+    def outside_of_sandbox(self, request: str) -> tuple[str, str] | None:
+        """Why a request that the server would serve itself is refused where commands are in a sandbox: it would be a way out of it."""
+        sandbox = self.confinement.sandbox
+        if sandbox is None:
+            return None
+        if request in ("put", "get"):
+            how = "sftp, scp and rsync with `remote-shell ssh` copy within it"
+            return "refused", f"put and get reach beyond the sandbox in which commands run here; {how}"
+        if request in ("connect", "listen", "accept") and not sandbox.network:
+            return (
+                "forwarding_denied",
+                "commands run in a sandbox without network here, and tunnels would be a way out of it",
+            )
+        return None
 
     def directory(self, message: Open) -> bytes:
         """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError, WorkingDirectoryError."""

@@ -96,6 +96,7 @@ class Channel:
 
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause."""
+        self._session.used()
         room = self._session.core.send_data(self._ident, stream, data)
         self._session.wake()
         return room
@@ -163,7 +164,7 @@ class ServerSession:
         self.peer = ""  # where its client is
         self.keeps = False  # on_lost: shells with a terminal outlive it
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
-        self.core = Session(Role.SERVER, context.limits)
+        self.core = Session(Role.SERVER, context.limits, context.replay_pool)
         self.ended = False
         self._context = context
         self._on_end = on_end
@@ -173,6 +174,11 @@ class ServerSession:
         ] = {}  # whom to tell that the client has heard all on a channel
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._idle_time = context.limits.session_idle_time
+        self._used_at = context.loop.time()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        if self._idle_time:
+            self._idle_timer = context.loop.call_later(self._idle_time, self._look_idle)
 
     @property
     def running(self) -> int:
@@ -196,11 +202,11 @@ class ServerSession:
         self._driver = Driver(self._context.loop, link, self.core, on_event=self._handle, on_lost=self._lost)
         self._driver.start()
 
-    def let_go(self, code: str) -> None:
+    def let_go(self, code: str, detail: str = "") -> None:
         """Tell the present connection why it ends, and leave it. What it had not decoded is discarded."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            self.core.disconnect(code)
+            self.core.disconnect(code, detail)
             driver.pump()
             driver.stop()
         self.core.detach()
@@ -229,14 +235,15 @@ class ServerSession:
         """How many requests of that class it has."""
         return sum(isinstance(request, kind) for request in self._requests.values())
 
-    def end(self, grace: float, *, keep: bool = False) -> None:
-        """No one will come back: end every command within `grace` seconds, or keep what can be attached again."""
+    def end(self, grace: float, *, keep: bool = False, why: str = "") -> None:
+        """No one will come back: end every command within `grace` seconds, or keep what can be attached again. `why` is for the client."""
         if self.ended:
             return
         self.ended = True
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self.let_go("session_ended")
+        for timer in (self._expiry, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        self.let_go("session_ended", why)
         for ident, request in list(self._requests.items()):
             if keep and request.keep():
                 self.forget(ident)
@@ -245,7 +252,26 @@ class ServerSession:
         unclosed, self._unclosed = self._unclosed, {}
         for tell in unclosed.values():
             tell(not keep)
+        self.core.forget()
         self._on_end(self)
+
+    def used(self) -> None:
+        """Something that is no sign of life came or went."""
+        if self._idle_time:
+            self._used_at = self._context.loop.time()
+
+    def _look_idle(self) -> None:
+        """End it if nothing was asked of it for too long. One without a connection has its grace."""
+        loop = self._context.loop
+        due = self._used_at + self._idle_time
+        if self._driver is None or any(not request.idle for request in self._requests.values()):
+            due = loop.time() + self._idle_time  # from its end on
+        if due > loop.time():
+            self._idle_timer = loop.call_at(due, self._look_idle)
+            return
+        log.info("%s: idle for %g s", self.principal, self._idle_time)
+        why = f"idle for {self._idle_time:g} s, and this server keeps idle sessions no longer"
+        self.end(self._context.limits.kill_grace, keep=self.keeps, why=why)
 
     def kill_commands(self, grace: float) -> None:
         """End every command, but stay: their ends are still told."""
@@ -275,12 +301,15 @@ class ServerSession:
     def _handle(self, event: Event) -> None:
         try:
             if type(event) is MessageReceived:
+                self.used()
                 request = self._requests.get(event.channel)
                 if request is not None:
                     request.message(event.message)
             elif type(event) is DataReceived:
+                self.used()
                 self._data(event)
             elif type(event) is ChannelOpened:
+                self.used()
                 self._open(event.channel, event.message)
             elif type(event) is Disconnected:
                 self._disconnected(event)
@@ -338,6 +367,10 @@ class ServerSession:
         channel = Channel(self, ident)
         if self._context.draining:
             channel.reject("shutting_down", "the server is shutting down; start it again or use another")
+            return
+        refusal = self._context.outside_of_sandbox(message.request)
+        if refusal is not None:
+            channel.reject(*refusal)
             return
         try:
             request = REQUESTS[message.request](self._context, channel, message)

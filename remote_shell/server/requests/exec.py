@@ -117,7 +117,13 @@ class Exec:
         cwd, env = context.directory(message), context.environment(message)
         # Both before the start: on a busy machine the command may have ended by the time that we go on.
         self._started_at, at = context.loop.time(), time.time_ns()
-        self._process = self._start(context, message, cwd, env)
+        self._places = context.places
+        self._places.take(channel.principal)
+        try:
+            self._process = self._start(context, message, cwd, env)
+        except BaseException:
+            self._places.leave(channel.principal)
+            raise
         more = {} if message.terminal is None else {"term": other_term(message, env)}
         channel.send(
             Opened.of(
@@ -234,6 +240,7 @@ class Exec:
     def on_exit(self, exit: ProcessExit) -> None:
         """The command itself ended, and all that it wrote was passed on."""
         self._exited = True
+        self._places.leave(self._channel.principal)
         if self._timer is not None:
             self._timer.cancel()
         end: dict[str, Any] = {"status": exit.status} if exit.signal is None else {"signal": exit.signal}

@@ -130,8 +130,14 @@ class Shell:
         note = ""
         if zsh is not None and context.confinement.sandbox is not None:
             zsh, note = None, "is bash, not zsh: the server runs it in a sandbox"
+        self._places = context.places
         try:
-            self._shell, words, fault = _zsh_or_bash(begin, zsh)
+            self._places.take(channel.principal)
+            try:
+                self._shell, words, fault = _zsh_or_bash(begin, zsh)
+            except BaseException:
+                self._places.leave(channel.principal)
+                raise
         except BaseException:
             self._remove_folder()
             raise
@@ -313,6 +319,7 @@ class Shell:
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
         self._exited = True
+        self._places.leave(self._channel.principal)
         duration = int((self._loop.time() - self._started_at) * 1_000_000)
         how = Exit(status=exit.status, signal=exit.signal, duration_us=duration)
         self._channel.send(how)
