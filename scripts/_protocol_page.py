@@ -38,7 +38,7 @@ VISIBLE = {
     *("frame_max", "frame_max_before_login", "data_frame_max", "unacked_bytes_max", "unacked_frames_max", "ack_frames"),
     *("ack_bytes", "channels_max", "window", "window_max", "windows_max", "grace", "grace_max", "ping_interval"),
     *("silence_max", "login_time", "refusal_time", "kill_grace", "bye_kill_time", "exit_report_time"),
-    *("commands_remembered_max", "commands_remembered_time", "ids_per_principal_max"),
+    *("commands_remembered_max", "commands_remembered_time", "ids_per_principal_max", "json_depth_max"),
 }
 
 

@@ -109,16 +109,16 @@ class Confinement:
     _before: tuple[bytes, ...] = ()  # made by `of`
 
     @classmethod
-    def of(cls, rlimits: Mapping[str, int], sandbox: Sandbox | None) -> Confinement:
-        """Raises ConfigError where a program for it is missing."""
+    def of(cls, rlimits: Mapping[str, int], sandbox: Sandbox | None, path: str = DEFAULT_PATH) -> Confinement:
+        """Raises ConfigError where a program for it is missing in `path`."""
         words: list[str] = []
         if rlimits:
-            words.append(_find("prlimit", "util-linux", "rlimits"))
+            words.append(_find("prlimit", "util-linux", "rlimits", path))
             words += [f"--{name}={'unlimited' if value < 0 else value}" for name, value in sorted(rlimits.items())]
         made = [os.fsencode(word) for word in words]
         if sandbox is not None:
-            env = _find("env", "coreutils", "sandbox")
-            bwrap = _find("bwrap", "bubblewrap", "sandbox")
+            env = _find("env", "coreutils", "sandbox", path)
+            bwrap = _find("bwrap", "bubblewrap", "sandbox", path)
             made += [os.fsencode(env), b"--ignore-signal=" + _IGNORED]
             made += [os.fsencode(word) for word in sandbox.words(bwrap)]
         return cls(rlimits, sandbox, tuple(made))
@@ -200,8 +200,8 @@ class Confinement:
         return f"[sandbox]: no command starts in it: {said}; read_only has to hold what programs need, such as /usr"
 
 
-def _find(program: str, package: str, table: str) -> str:
-    found = shutil.which(program, path=DEFAULT_PATH)
+def _find(program: str, package: str, table: str, path: str) -> str:
+    found = shutil.which(program, path=path)
     if found is None:
         raise ConfigError(f"[{table}] needs {program}, which is not installed; type: apt install {package}")
     return found
