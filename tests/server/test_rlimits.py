@@ -128,10 +128,19 @@ def test_too_much_memory(host: remote_shell.Host) -> None:
 
 def test_one_process_too_many() -> None:
     """Of an account without rights: root is not held by this one."""
-    code = (
-        "import os, time\nn = 0\ntry:\n    while n < 200:\n        if os.fork() == 0:\n            time.sleep(100)\n        n += 1\n"
-        "except OSError as error:\n    print(type(error).__name__, n)\n"
-    )
+    code = """
+import os, signal, time
+children = []
+try:
+    while len(children) < 200:
+        children.append(os.fork())
+        if not children[-1]:
+            time.sleep(100)
+except OSError as error:
+    print(type(error).__name__, len(children))
+for child in children:
+    os.kill(child, signal.SIGKILL)
+"""
     with (
         server_of_nobody("[rlimits]\nnproc = 40\n") as running,
         remote_shell.connect(running, **running.options()) as host,

@@ -1,4 +1,4 @@
-"""`[sandbox]`: commands under bwrap(1), as root and as an account without rights. They see what is listed, and all else works as without."""
+"""`[sandbox]`: commands under bwrap(1), as root and as an account without rights: they see what is listed, all else works as without."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_what_is_there(host: remote_shell.Host, account: str) -> None:
     home = "root" if account == "root" else "nonexistent"
     assert {"dev", "etc", "proc", "tmp", "usr", home} <= names
     assert names <= {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr", home}
-    assert run(host, "sh", "-c", "ls -A /tmp ~")[1].split() == ["/tmp:", f"/{home}:"], "empty, both"
+    assert run(host, "sh", "-c", "ls -A /tmp ~")[1].split() == sorted(["/tmp:", f"/{home}:"]), "empty, both"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_its_own_places_are_its_own_and_bounded(account: str) -> None:
     with sandboxed(account, above="") as running, connect(running) as host:
         script = "echo x > ~/x && echo x > /tmp/x && echo x > /dev/shm/x && cat ~/x /tmp/x /dev/shm/x"
         assert run(host, "sh", "-c", script)[1] == "x\nx\nx\n"
-        assert run(host, "sh", "-c", "ls ~ /tmp /dev/shm | grep x")[1] == "", "gone with the command"
+        assert run(host, "sh", "-c", "ls ~ /tmp /dev/shm | grep -x x")[1] == "", "gone with the command"
         sizes = run(host, "sh", "-c", "df --output=size -B1 /tmp ~ /dev/shm | tail -n +2")[1].split()
         assert sizes == [str(256 << 20)] * 3
 
@@ -120,6 +121,7 @@ def test_what_is_listed(account: str) -> None:
     (folder / "hidden").mkdir()
     try:
         (folder / "open").chmod(0o777)
+        (folder / "shown").chmod(0o777)
         (folder / "shown" / "text").write_text("shown\n")
         lines = f'read_only = ["/usr", "{folder}/shown"]\nwritable = ["{folder}/open"]'
         with sandboxed(account, lines) as running, connect(running) as host:
@@ -127,7 +129,7 @@ def test_what_is_listed(account: str) -> None:
             assert run(host, "sh", "-c", "echo x > new; pwd", cwd=f"{folder}/open") == (0, f"{folder}/open\n", "")
             assert (folder / "open" / "new").read_text() == "x\n"
             assert run(host, "cat", f"{folder}/shown/text")[1] == "shown\n"
-            assert "Read-only file system" in run(host, "touch", f"{folder}/shown/text")[2]
+            assert "Read-only file system" in run(host, "sh", "-c", f"echo x > {folder}/shown/new")[2]
             assert run(host, "ls", "/etc")[0] == 2, "only what is listed"
             status, _, said = run(host, "true", cwd=f"{folder}/hidden")
             assert status == 125 and "cannot change directory" in said
@@ -174,11 +176,12 @@ def test_ways_around_it_are_refused(host: remote_shell.Host, running: RunningSer
     with pytest.raises(remote_shell.RemoteShellError, match="put and get reach beyond the sandbox"):
         host.get("/etc/passwd", tmp_path / "got")
     with RawClient(running.targets["tls"], by_key(running.identity)) as client:
-        for request in (
+        requests: list[dict[str, Any]] = [
             {"request": "connect", "host": "127.0.0.1", "port": 1},
             {"request": "listen", "host": "", "port": 0},
-        ):
-            command = client.wait(client.open(**request))
+        ]
+        for request in requests:
+            command = client.run(**request)
             assert command.rejected is not None and command.rejected.code == "forwarding_denied"
             assert "tunnels would be a way out of it" in (command.rejected.detail or "")
 
@@ -262,7 +265,7 @@ def test_keys_at_a_terminal_interrupt_the_job(host: remote_shell.Host) -> None:
         command.stdin.flush()
         seen = b""
         while b"ready" not in seen:
-            seen += command.stdout.read1(4096)  # type: ignore[union-attr]
+            seen += command.stdout.read1(4096)
         command.stdin.write(b"\x03")
         command.stdin.flush()
         command.stdin.write(b"echo st''atus $?\nexit 7\n")
@@ -316,6 +319,8 @@ def test_a_live_shell_that_is_replaced_and_one_that_ends(host: remote_shell.Host
 
 
 def test_a_job_outlives_the_server(account: str) -> None:
+    if account == "nobody" and not all(path.stat().st_mode & 0o1 for path in Path(sys.executable).resolve().parents):
+        pytest.skip("the interpreter lies where that account can't start it anew, as a job's keeper")
     with sandboxed(account) as running:
         with connect(running) as host:
             job = host.detach(
