@@ -185,6 +185,7 @@ def test_sessions_share_their_replay_memory_and_give_it_back(start: Starter) -> 
 
     assert [pings() for _ in range(4)] == [0, 0, 0, 0], "each gave back what it had"
     with place.connect() as holder:
-        assert len(holder.run(["head", "-c", "200000", "/dev/zero"]).text()) == 200_000
+        for _ in range(2):  # of the first a part is acknowledged, by the question that measures the round trip
+            assert len(holder.run(["head", "-c", "200000", "/dev/zero"]).text()) == 200_000
         assert pings() > 0
     assert pings() == 0
