@@ -300,6 +300,8 @@ def one_frame(data: bytes) -> Frame | None:
 def shown(name: str, value: float) -> str:
     """A limit as the page writes it; its unit follows from its name."""
     if isinstance(value, float):
+        if not value:
+            return "0"
         if value >= 24 * 3600:
             return f"{value / 24 / 3600:g} days"
         return f"{value * 1000:g} ms" if value < 1 else f"{value:g} s"
