@@ -19,6 +19,7 @@ class Limits:
     # --- frames and messages
     frame_max: int = 1 * MIB  # payload of any frame after login
     frame_max_before_login: int = 4 * KIB  # payload of any frame before login
+    json_depth_max: int = 32  # arrays and objects within one another in a message; ours have five
     data_frame_max: int = 64 * KIB  # data that we put into one frame, so that channels take turns
     unsent_max: int = 64 * KIB  # encoded, and not sent by the kernel: what Ctrl-C may have to wait behind
     unsent_local_max: int = 256 * KIB  # the same on a Unix socket, where as much is gone in a fraction of a millisecond
@@ -26,6 +27,8 @@ class Limits:
     # --- sessions
     unacked_bytes_max: int = 16 * MIB  # replay buffer; no new frame is numbered above it
     unacked_frames_max: int = 4096
+    unacked_total_max: int = 1024 * MIB  # replay buffers of all sessions of a server together; above it each one has
+    unacked_spared: int = 64 * KIB  # so much, and asks for an acknowledgement at once
     ack_frames: int = 64  # acknowledge at the latest after so many frames
     ack_bytes: int = 512 * KIB  # or so many bytes, or a quarter of what the sender may leave unacknowledged
     channels_max: int = 1024  # open at once in a session
@@ -60,6 +63,11 @@ class Limits:
     sessions_max: int = 10_000
     sessions_per_principal_max: int = 1000
     revocation_look_time: float = 1.0  # a session whose key may not go on ends after two looks, so far apart
+    session_idle_time: float = (
+        0.0  # without a command that runs and without traffic for so long, a session is ended; 0: never
+    )
+    commands_max: int = 10_000  # commands and live shells at once, in one server
+    commands_per_principal_max: int = 2000
     commands_remembered_max: int = 100_000  # ids of ended commands that a server knows as long as it lives
     commands_remembered_time: float = 7 * 24 * 3600.0  # all ids, those on disk too
 
@@ -140,6 +148,9 @@ class Limits:
         64  # grown pipes at once: the kernel gives one account 64 MiB of pipes before it shrinks new ones
     )
     stdin_parts_max: int = 64  # queued pieces of stdin that one system call writes
+
+    # --- commands in a sandbox
+    sandbox_tmp_max: int = 256 * MIB  # of a command's own /tmp, of its own HOME and of its /dev/shm, each in memory
 
     # --- clients
     connect_time: float = 10.0

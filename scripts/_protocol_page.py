@@ -38,7 +38,7 @@ VISIBLE = {
     *("frame_max", "frame_max_before_login", "data_frame_max", "unacked_bytes_max", "unacked_frames_max", "ack_frames"),
     *("ack_bytes", "channels_max", "window", "window_max", "windows_max", "grace", "grace_max", "ping_interval"),
     *("silence_max", "login_time", "refusal_time", "kill_grace", "bye_kill_time", "exit_report_time"),
-    *("commands_remembered_max", "commands_remembered_time", "ids_per_principal_max"),
+    *("commands_remembered_max", "commands_remembered_time", "ids_per_principal_max", "json_depth_max"),
 }
 
 
@@ -300,6 +300,8 @@ def one_frame(data: bytes) -> Frame | None:
 def shown(name: str, value: float) -> str:
     """A limit as the page writes it; its unit follows from its name."""
     if isinstance(value, float):
+        if not value:
+            return "0"
         if value >= 24 * 3600:
             return f"{value / 24 / 3600:g} days"
         return f"{value * 1000:g} ms" if value < 1 else f"{value:g} s"

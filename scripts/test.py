@@ -21,6 +21,7 @@ PROGRAMS = {
     "ansible-playbook": "ansible-core",
     "bash": "bash",
     "borg": "borgbackup",
+    "bwrap": "bubblewrap",
     "chromium": "chromium",
     "debootstrap": "debootstrap",
     "fish": "fish",

@@ -45,7 +45,7 @@ case $3 in
     update) touch lists ;;
     install)
         [ -e lists ] || exit 100
-        for name in ansible-playbook bash borg debootstrap fish git less ps rsync script setpriv sftp-server ss ssh sshd tmux \\
+        for name in ansible-playbook bash borg bwrap debootstrap fish git less ps rsync script setpriv sftp-server ss ssh sshd tmux \\
             systemd-analyze tshark chromium vim.tiny zsh; do echo > $name; chmod +x $name; done ;;
 esac
 """

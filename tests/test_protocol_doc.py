@@ -176,7 +176,7 @@ def test_every_protocol_error_code() -> None:
     assert {"wrong_stream", "bad_json", "frame_too_large", "ping_flood"} <= raised, "the search finds them"
     assert listed == raised
     server = (ROOT / "remote_shell" / "server").rglob("*.py")
-    said = {code for path in server for code in re.findall(r'let_go\("(\w+)"[,)]', path.read_text(encoding="utf-8"))}
+    said = {code for path in server for code in re.findall(r'let_go\("(\w+)"', path.read_text(encoding="utf-8"))}
     assert {row[0].strip("`") for row in rows("| code | goodbye |" + goodbyes)} == said | {"bye", "internal_error"}
 
 
@@ -187,7 +187,15 @@ def test_every_rejection() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "remote_shell" / "server").rglob("*.py")]
     found = {code for source in sources for code in re.findall(r'reject\(\s*"(\w+)"', source)}
     found |= {"not_permitted", "id_running", "id_unknown", "id_not_kept", "no_such_subsystem"}
-    found |= {"id_conflict", "id_burnt", "too_many_channels", "resources", "bad_message", "refused"}
+    found |= {
+        "id_conflict",
+        "id_burnt",
+        "too_many_channels",
+        "too_many_commands",
+        "resources",
+        "bad_message",
+        "refused",
+    }
     for kind in (errors.CommandNotFoundError, errors.CommandNotExecutableError, errors.WorkingDirectoryError):
         found.add(kind.code)
     assert {row[0].strip("`") for row in rows(SECTIONS["7"])} == found

@@ -193,6 +193,7 @@ def _cure(code: str) -> str:
         "resources": "; the machine is out of processes, memory or descriptors: try again later",
         "shutting_down": "; connect again when the server is back",
         "no_such_shell": "; list those that there are, or start a new one",
+        "too_many_commands": "; wait until some have ended: it counts those of all connections",
         "too_many_jobs": "; `remote-shell jobs` lists them",
         "wrong_user": "; leave USER@ away",
     }.get(code, "")

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from remote_shell.config.checked import read_text
+from remote_shell.config.confining import SandboxConfig, read_rlimits
 from remote_shell.config.hosts import parse_toml
 from remote_shell.config.paths import expand_home, shown
 from remote_shell.config.targets import Target, parse_listen
@@ -80,6 +81,8 @@ class ServerConfig(BaseModel):
     idle_exit: float | None = Field(default=None, gt=0)  # seconds without anybody after which it ends by itself
     audit: AuditConfig = AuditConfig()
     recording: RecordingConfig = RecordingConfig()
+    rlimits: dict[str, int] = {}  # of each command: name in prlimit(1) -> figure, soft and hard
+    sandbox: SandboxConfig | None = None  # bubblewrap around each command; an empty table is one, too
     limits: Limits = DEFAULT_LIMITS
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -92,6 +95,11 @@ class ServerConfig(BaseModel):
             return tuple(one if isinstance(one, Target) else parse_listen(one) for one in value)
         except UsageError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("rlimits", mode="before")
+    @classmethod
+    def _read_rlimits(cls, value: object) -> dict[str, int]:
+        return read_rlimits(value)
 
     @field_validator("limits", mode="before")
     @classmethod

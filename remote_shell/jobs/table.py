@@ -258,6 +258,9 @@ def _json(folder: int, name: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(raw)
-    except ValueError:  # a claim of which a crash of the machine left a part
+    except (
+        ValueError,
+        RecursionError,
+    ):  # a claim of which a crash of the machine left a part; what a command has put there
         return {} if name == "claim" else None
     return value if isinstance(value, dict) else {}

@@ -41,22 +41,24 @@ def spawn(
     stderr: int,
     pass_fds: Sequence[int] = (),
     wrapper: Sequence[bytes] = (),
+    confined: Sequence[bytes] = (),
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start `argv` in its own session; returns it and a pidfd on it. The caller's descriptors stay the caller's.
 
-    `wrapper` is a command that makes the session itself and then becomes the program: setsid(1) for a controlling terminal.
+    `wrapper` is a command that makes the session itself and then becomes the program: setsid(1) for a controlling terminal. `confined`
+    come after it and before the program: the words of a `confinement`.
     CommandNotFoundError, CommandNotExecutableError, WorkingDirectoryError, or CommandRefusedError.
     """
     _refuse_nonsense(argv, cwd, env)
     program = find_program(argv[0], cwd, env)
-    if wrapper:
+    if wrapper or confined:
         _check_program(argv[0], program, cwd)  # who starts the wrapper hears nothing of what it can't start
-        argv = [*wrapper, program, *argv[1:]]
+        argv = confine(argv, program, (*wrapper, *confined), env) if confined else [*wrapper, program, *argv[1:]]
     try:
         with children.starting:
             process = subprocess.Popen(
                 argv,
-                executable=argv[0] if wrapper else program,
+                executable=argv[0] if wrapper or confined else program,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -81,6 +83,17 @@ def program_of(argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, bytes]) ->
     program = find_program(argv[0], cwd, env)
     _check_program(argv[0], program, cwd)
     return program
+
+
+def confine(argv: Sequence[bytes], program: bytes, words: Sequence[bytes], env: Mapping[bytes, bytes]) -> list[bytes]:
+    """`argv` behind words that become it, for `program` was found; under its own name where they look it up as we did: execvp(3).
+
+    Raises CommandRefusedError for a name that the last of them, env(1), takes for a variable.
+    """
+    name = argv[0] if b"/" in argv[0] or b"PATH" in env else program
+    if b"=" in name:
+        raise CommandRefusedError(f"{show(name)}: a name with = in it can't be started behind limits or in a sandbox")
+    return [*words, name, *argv[1:]]
 
 
 def failure_of(number: int, tried: str, argv: Sequence[bytes], program: bytes, cwd: bytes) -> CommandError:

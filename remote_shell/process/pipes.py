@@ -76,6 +76,7 @@ class PipeProcess:
         stdin: Literal["pipe", "null"],
         merge_stderr: bool = False,
         hidden_stderr: Callable[[int], Sequence[int]] | None = None,
+        confined: Sequence[bytes] = (),
     ) -> PipeProcess:
         """Start `argv` in the absolute directory `cwd` with exactly `env`, plus the id's variable if there is one.
 
@@ -97,7 +98,14 @@ class PipeProcess:
             if hidden_stderr is not None:
                 pass_fds, child_err = hidden_stderr(child_err), ends.child_reads_nothing()
             popen, pidfd = launch.spawn(
-                argv, cwd=cwd, env=env, stdin=child_in, stdout=child_out, stderr=child_err, pass_fds=pass_fds
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=child_in,
+                stdout=child_out,
+                stderr=child_err,
+                pass_fds=pass_fds,
+                confined=confined,
             )
         except CommandError:
             ends.close()

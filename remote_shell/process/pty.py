@@ -81,6 +81,7 @@ class PtyProcess(PipeProcess):
         size: Size,
         on_mode: Callable[[Mode], None] | None = None,
         wrapped: Callable[[int], tuple[Sequence[bytes], Sequence[int], int]] | None = None,
+        confined: Sequence[bytes] = (),
     ) -> PtyProcess:
         """Start `argv` on a terminal of its own; for the rest as `PipeProcess.start`, with the same errors.
 
@@ -107,6 +108,7 @@ class PtyProcess(PipeProcess):
                 stderr=stderr,
                 pass_fds=pass_fds,
                 wrapper=(*_SETSID, *words),
+                confined=confined,
             )
         except CommandError:
             os.close(master)

@@ -4,7 +4,8 @@ A terminal has no event for "its input was read", and looks in between cost what
 3 to 9 s with looks 2 ms apart, 0.4 s so. A descriptor of its slave, kept to wait on, would keep it from being hung up. One instance serves
 a whole loop: an account has 128 (max_user_instances), and closing one takes 20 ms.
 
-Must never be relied on: an account may have none left, and input that was flushed (tcflush(3)) was read by nobody. Neighbour: `pty`.
+It tells as well when a named pipe was opened. Must never be relied on for a terminal: an account may have none left, and input that was
+flushed (tcflush(3)) was read by nobody. Neighbours: `pty`, `shell_command`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import cache
 from remote_shell.process import poller
 from remote_shell.process.poller import Poller
 
-_IN_ACCESS = 0x1
+READ, OPENED = 0x1, 0x20  # IN_ACCESS, IN_OPEN
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of a name, which only what lies in a watched folder has
 _READ = 4096
 
@@ -52,12 +53,12 @@ class Reads:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def watch(self, path: bytes, callback: Callable[[], None]) -> int:
-        """Call `callback` soon after each read of `path`, which nobody else here watches; a number for `forget`.
+    def watch(self, path: bytes, callback: Callable[[], None], event: int = READ) -> int:
+        """Call `callback` soon after each read, or other `event`, of `path`, which nobody else here watches; a number for `forget`.
 
         OSError: ENOSPC if the account has no watch left (max_user_watches), ENOENT.
         """
-        number = _checked(_libc().inotify_add_watch(self._fd, path, _IN_ACCESS))
+        number = _checked(_libc().inotify_add_watch(self._fd, path, event))
         self._callbacks[number] = callback
         return number
 

@@ -21,7 +21,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 from remote_shell.errors import CommandRefusedError, ShellEndedError
@@ -29,6 +29,8 @@ from remote_shell.limits import Limits
 from remote_shell.process import tree
 from remote_shell.process.base import Exit, signal_number
 from remote_shell.process.bash_text import BASH
+from remote_shell.process.children import children_of
+from remote_shell.process.confinement import CONSOLE
 from remote_shell.process.input import InputPipe
 from remote_shell.process.launch import no_resources
 from remote_shell.process.pipes import PipeProcess
@@ -53,9 +55,9 @@ class LiveShell:
     """A running shell. `cwd` is its directory after the last command."""
 
     __slots__ = (
-        "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_poller", "_process", "_queue",
+        "_asking", "_children", "_current", "_interrupts", "_limits", "_link", "_loop", "_outside", "_poller", "_process", "_queue",
         "_serial", "_sink", "_state", "_terminal", "_typed", "_watch", "_words",
-        "cwd",
+        "cwd", "pid",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,8 @@ class LiveShell:
         self._serial = 0  # of the report that is waited for, if any is; never used again
         self._interrupts = 0  # SIGINTs whose effect is not proved to be over
         self._asking = True  # for that proof; at first for the report that it has started
+        self.pid = 0  # the shell's process; behind bwrap(1) that one's, until the first report
+        self._outside: str | None = None  # what is in a sandbox has its commands' stdin from named pipes in this folder
 
     @classmethod
     def start(
@@ -95,13 +99,16 @@ class LiveShell:
         words: ShellWords = BASH,
         startup_files: bool = False,
         size: Size | None = None,
+        confined: Sequence[bytes] = (),
+        sandboxed: str | None = None,
     ) -> LiveShell:
         """Start the shell in `cwd` with exactly `env`; commands may be given at once. Raises as `PipeProcess.start` does.
 
         `words` are those of the program at `shell_path`. No startup file is read, so that a command finds the same shell everywhere, unless
         `startup_files` asks for them. What they write on stderr is lost with the shell's own messages at its
         start. With `size` its
-        commands have a terminal, in line mode, and with `startup_files` it is a login shell, as sshd's would be.
+        commands have a terminal, in line mode, and with `startup_files` it is a login shell, as sshd's would be. `confined` are the words
+        of a `confinement`; `sandboxed` is a folder of this shell alone which its sandbox shows, if there is one.
         """
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if 0 <= most <= LOWEST + 2:
@@ -117,7 +124,7 @@ class LiveShell:
             if size is None:
                 process = shell._process = PipeProcess.start(
                     argv, cwd=cwd, env=env, command_id=command_id, sink=_ProcessSink(shell), loop=loop, limits=limits,
-                    stdin="pipe", hidden_stderr=link.inherit,
+                    stdin="pipe", hidden_stderr=link.inherit, confined=confined,
                 )  # fmt: skip
                 assert process.stdin is not None
                 shell._typed = process.stdin
@@ -126,7 +133,7 @@ class LiveShell:
                 try:
                     process = shell._process = shell._terminal = PtyProcess.start_on_terminal(
                         argv, cwd=cwd, env=env, command_id=command_id, sink=_ProcessSink(shell),
-                        loop=loop, limits=limits, size=size, on_mode=shell._mode, wrapped=ends.wrap,
+                        loop=loop, limits=limits, size=size, on_mode=shell._mode, wrapped=ends.wrap, confined=confined,
                     )  # fmt: skip
                     shell._typed = InputPipe(ends.take(), shell._poller, _uncredited, limits)
                 finally:
@@ -134,8 +141,9 @@ class LiveShell:
         except BaseException:
             link.close()
             raise
+        shell._outside = sandboxed
         try:
-            shell._children = os.open(f"/proc/{process.pid}/task/{process.pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+            shell._is(process.pid)
             link.open(shell._typed.write)
             due, ask, lost = shell._due, link.ask, process.kill_now
             shell._watch = ShellWatch(loop, limits, process.pid, shell._typed, due, ask, lost)
@@ -162,7 +170,10 @@ class LiveShell:
         command = ShellCommand(number, line, timeout)
         if stdin:
             try:
-                command.open_stdin(self._poller, self._credit, self._limits)
+                if self._outside is None:
+                    command.open_stdin(self._poller, self._credit, self._limits)
+                else:
+                    command.open_named_stdin(self._outside, self._loop, self._credit, self._limits)
             except OSError as error:
                 raise no_resources(error) from error
         self._queue.append(command)
@@ -248,8 +259,8 @@ class LiveShell:
     # --- the shell as a process
 
     @property
-    def pid(self) -> int:
-        """The shell's process, session and group."""
+    def session(self) -> int:
+        """Its session, and without a sandbox its process. Without a terminal its group, too."""
         return self._process.pid
 
     @property
@@ -356,7 +367,10 @@ class LiveShell:
         terminal = self._terminal
         if terminal is not None:
             terminal.remember()
-        stdin = command.stdin_path() if terminal is None else terminal.slave_path
+        if terminal is None:
+            stdin = command.stdin_path()
+        else:
+            stdin = terminal.slave_path if self._outside is None else CONSOLE
         self._link.run(self._serial, command.line, stdin, statuses=terminal is not None)
         command.line = b""
 
@@ -368,6 +382,8 @@ class LiveShell:
         ):  # `set -r`: it refuses to source what we type, and would report that as the command's end
             self._process.kill_now()
             return
+        if self._outside is not None and self.pid == self.session:
+            self._find_behind_bwrap()
         self.cwd = report.cwd or self._real_cwd()
         command = self._current
         if self._asking:
@@ -395,6 +411,23 @@ class LiveShell:
         command.close()
         self._sink.on_done(done)
         self._next()
+
+    def _is(self, pid: int) -> None:
+        """That process is the shell. OSError: it is gone, or EMFILE, ENFILE."""
+        children = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+        if self._children >= 0:
+            os.close(self._children)
+        self.pid, self._children = pid, children
+        if self._watch is not None:
+            self._watch.pid = pid
+
+    def _find_behind_bwrap(self) -> None:
+        """The shell has started: it is the first child of its namespace's init, which is bwrap's only one."""
+        try:
+            init = children_of(self.session)[0]
+            self._is(children_of(init)[0])
+        except (IndexError, OSError):  # it has ended already, which will be told
+            return
 
     def _children_now(self) -> frozenset[int]:
         try:
@@ -429,7 +462,7 @@ class LiveShell:
         self._interrupts += 1
         tree.signal_group(self._foreground(), signal.SIGINT)
         for pid, stat in () if self._terminal is not None else command.processes(self.pid).items():
-            if stat.session == self.pid and stat.group != self.pid:  # `set -m` gives each job a group of its own
+            if stat.session == self.session != stat.group:  # `set -m` gives each job a group of its own
                 tree.signal_process(pid, stat, signal.SIGINT)
         self._link.ask(self._serial)  # the signal may have dropped the line that reports
 
@@ -462,7 +495,8 @@ class LiveShell:
         """
         if command is not self._current or command.state != "running" or self._state != "alive":
             return
-        deaf, alone = command.deaf(self.pid, None if self._terminal is None else self._foreground())
+        group = None if self._terminal is None else self._foreground()
+        deaf, alone = command.deaf(self.pid, self.session, group)
         if not deaf:
             return
         found, forked = command.look(self.pid)  # this one may get lost as well
@@ -475,7 +509,7 @@ class LiveShell:
 
     def _foreground(self) -> int:
         """Whom ^C reaches: on a terminal its foreground group, as its job control has it."""
-        return self.pid if self._terminal is None else self._terminal.foreground() or self.pid
+        return self.session if self._terminal is None else self._terminal.foreground() or self.pid
 
     def _timed_out(self, command: ShellCommand) -> None:
         command.timed_out = True

@@ -7,6 +7,7 @@ processes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal as signals
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from remote_shell.process.base import Exit
 from remote_shell.process.input import InputPipe
 from remote_shell.process.poller import Poller
 from remote_shell.process.pty import Mode
+from remote_shell.process.reads import OPENED, Reads
 from remote_shell.process.tree import Stat
 
 State = Literal["alive", "ended", "replaced"]
@@ -96,6 +98,10 @@ class ShellCommand:
     # "told": `exec` replaced the shell, which was told; stdin, signals and the timeout still are this command's.
     state: Literal["waiting", "running", "reported", "told"] = "waiting"
     reader = -1  # read end of its stdin, held until it ends: bash opens it by its /proc name
+    named = b""  # its path, if it has one
+    _held = -1  # a write end of that
+    _watched = -1
+    _reads: Reads
     stdin: InputPipe | None = None
     started = 0.0
     before: frozenset[int] = frozenset()  # the shell's children when it began: background jobs of others
@@ -115,8 +121,36 @@ class ShellCommand:
         self.reader, writer = os.pipe2(os.O_CLOEXEC)
         self.stdin = InputPipe(writer, poll, credit, limits)
 
+    def open_named_stdin(
+        self, folder: str, loop: asyncio.AbstractEventLoop, credit: Callable[[int], None], limits: Limits
+    ) -> None:
+        """The same with a name in `folder`, for a shell that can't open ours by its /proc name. OSError: ENOSPC of inotify(7), too."""
+        self.named = os.fsencode(os.path.join(folder, str(self.number)))
+        try:
+            os.mkfifo(self.named, 0o600)
+            self.reader = os.open(self.named, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # Held until the shell has opened it, which would else wait for a writer who may be gone by then.
+            self._held = os.open(self.named, os.O_WRONLY | os.O_CLOEXEC)
+            self._reads = Reads.of(loop)
+            self._watched = self._reads.watch(self.named, self._opened, OPENED)
+            self.stdin = InputPipe(os.dup(self._held), Poller.of(loop), credit, limits)
+        except OSError:
+            self.close()
+            raise
+
+    def _opened(self) -> None:
+        """The shell has it, or never will."""
+        if self._watched >= 0:
+            self._reads.forget(self._watched)
+            self._watched = -1
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
     def stdin_path(self) -> bytes:
         """What bash opens for it. A pipe opened so has an end of its own: blocking, and gone when the command is."""
+        if self.named:
+            return self.named
         return b"/dev/null" if self.reader < 0 else b"/proc/%d/fd/%d" % (os.getpid(), self.reader)
 
     def processes(self, shell: int) -> dict[int, Stat]:
@@ -144,7 +178,7 @@ class ShellCommand:
         self._heard.update((pid, stat.start) for pid, stat in found.items() if (pid, stat.start) not in forked)
         self._forked |= forked
 
-    def deaf(self, shell: int, group: int | None) -> tuple[dict[int, Stat], bool]:
+    def deaf(self, shell: int, session: int, group: int | None) -> tuple[dict[int, Stat], bool]:
         """Its processes in that group, or in the session, to which a SIGINT was lost; and whether the parents all have heard it.
 
         Those that have begun their program since, whatever they do at a SIGINT now; and subshells that it ends. A program's children count
@@ -155,7 +189,7 @@ class ShellCommand:
         own = tree.image(shell)
         shells = {shell, *(pid for pid in found if own is not None and tree.image(pid) == own)}
         meant = {
-            pid for pid, stat in found.items() if (stat.session == shell if group is None else stat.group == group)
+            pid for pid, stat in found.items() if (stat.session == session if group is None else stat.group == group)
         }
         deaf = {}
         for pid, stat in found.items():
@@ -204,5 +238,10 @@ class ShellCommand:
         if self.reader >= 0:
             os.close(self.reader)
             self.reader = -1
+        if self.named:
+            self._opened()
+            with contextlib.suppress(OSError):  # never made, or its folder was taken away
+                os.unlink(self.named)
+            self.named = b""
         if self.stdin is not None:
             self.stdin.close()

@@ -24,7 +24,7 @@ class ShellWatch:
     It looks after limits.shell_watch_first, then less and less often up to shell_watch_time; not at all while nothing is owed.
     """
 
-    __slots__ = ("_ask", "_asked", "_delay", "_due", "_limits", "_loop", "_lost", "_pid", "_timer", "_typed")
+    __slots__ = ("_ask", "_asked", "_delay", "_due", "_limits", "_loop", "_lost", "_timer", "_typed", "pid")
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ShellWatch:
     ) -> None:
         self._loop = loop
         self._limits = limits
-        self._pid = pid
+        self.pid = pid
         self._typed = typed
         self._due = due
         self._ask = ask
@@ -85,9 +85,9 @@ class ShellWatch:
         if self._typed.fd < 0 or self._typed.unread():
             return False
         try:
-            with open(f"/proc/{self._pid}/wchan", "rb", buffering=0) as file:
+            with open(f"/proc/{self.pid}/wchan", "rb", buffering=0) as file:
                 if b"pipe" not in file.readall():
                     return False
-            return os.stat(f"/proc/{self._pid}/fd/0").st_ino == os.fstat(self._typed.fd).st_ino
+            return os.stat(f"/proc/{self.pid}/fd/0").st_ino == os.fstat(self._typed.fd).st_ino
         except OSError:
             return False

@@ -287,7 +287,7 @@ class Arrival:
             with contextlib.suppress(OSError):
                 link.send([last_word])
             link.close()
-            session.end(context.limits.kill_grace, why=error.code)
+            session.end(context.limits.kill_grace, reason=error.code)
 
     def _peer_uid(self, link: Link) -> int | None:
         return self._credentials()[1] if link.transport == "unix" else None

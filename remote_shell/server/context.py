@@ -14,16 +14,19 @@ from remote_shell.config.paths import state_dir
 from remote_shell.config.server import ServerConfig
 from remote_shell.errors import WorkingDirectoryError
 from remote_shell.identity.restrictions import Restrictions
+from remote_shell.process.confinement import Confinement, Sandbox
 from remote_shell.process.environment import allowed_from_client, base_environment, known_terminal
 from remote_shell.server.audit import Trail
 from remote_shell.server.claims import Claims
 from remote_shell.server.forwarding import Forwards
 from remote_shell.server.guestbook import Guestbook
 from remote_shell.server.jobs import Jobs
+from remote_shell.server.places import Places
 from remote_shell.server.recording import Recordings
 from remote_shell.server.scribe import Scribe
 from remote_shell.server.terminals import Terminals
 from remote_shell.wire.messages import Open, Pair, from_system
+from remote_shell.wire.replay import ReplayPool
 
 
 class Replaceable(Protocol):
@@ -43,6 +46,7 @@ class Context:
         self.account = pwd.getpwuid(os.geteuid())
         self.home = os.fsencode(self.account.pw_dir)
         self.shell = os.fsencode(config.shell or self.account.pw_shell or "/bin/sh")
+        self.confinement = _confinement(config, self.account.pw_dir, self.limits.sandbox_tmp_max)
         self.instance = secrets.token_hex(
             8
         )  # told in `hello`; ids that clients made for themselves are forgotten with it
@@ -53,6 +57,8 @@ class Context:
         self.terminals = Terminals(loop, self.limits)
         self.forwards = Forwards()
         self.guests = Guestbook(self.limits)
+        self.places = Places(self.limits)
+        self.replay_pool = ReplayPool(self.limits.unacked_total_max)
         self.jobs = Jobs(loop, state_dir, self.limits)
         self._base = {**base_environment(self.account, config.path), b"SHELL": self.shell}
         self._offer: list[Pair] | None = None  # the last one, which the next command of a client brings again
@@ -114,6 +120,25 @@ class Context:
             self._offer = message.env_offer
         return {**self._base, **self._offered, **_pairs(message.env_add)}
 
+    def prove_confinement(self) -> None:
+        """Raises ConfigError where commands can't be confined as the settings say: then none is to run."""
+        self.confinement.prove(self.home, self._base)
+
+    def outside_of_sandbox(self, request: str) -> tuple[str, str] | None:
+        """Why a request that the server would serve itself is refused where commands are in a sandbox: it would be a way out of it."""
+        sandbox = self.confinement.sandbox
+        if sandbox is None:
+            return None
+        if request in ("put", "get"):
+            how = "sftp, scp and rsync with `remote-shell ssh` copy within it"
+            return "refused", f"put and get reach beyond the sandbox in which commands run here; {how}"
+        if request in ("connect", "listen", "accept") and not sandbox.network:
+            return (
+                "forwarding_denied",
+                "commands run in a sandbox without network here, and tunnels would be a way out of it",
+            )
+        return None
+
     def directory(self, message: Open) -> bytes:
         """Where the command starts: HOME, or `cwd`, which counts from there. Raises RemoteProtocolError, WorkingDirectoryError."""
         if message.cwd is None:
@@ -122,6 +147,13 @@ class Context:
         if not cwd:  # joined to HOME it would be HOME; chdir(2) has ENOENT for it
             raise WorkingDirectoryError("the directory's name is empty; leave it away to start in HOME", "")
         return os.path.join(self.home, cwd)
+
+
+def _confinement(config: ServerConfig, home: str, tmp_max: int) -> Confinement:
+    asked = config.sandbox
+    if asked is None:
+        return Confinement.of(config.rlimits, None)
+    return Confinement.of(config.rlimits, Sandbox(asked.read_only, asked.writable, asked.network, home, tmp_max))
 
 
 def _pairs(pairs: list[Pair] | None) -> dict[bytes, bytes]:

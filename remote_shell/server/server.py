@@ -96,6 +96,7 @@ class Server:
         self._context = Context(loop, self.config)
         self._context.audit.open()
         self._context.recordings.open()
+        self._context.prove_confinement()  # before anybody may come
         self._reaper = OrphanReaper(loop, self._context.limits.orphan_reap_time)
         self._reaper.start()
         self._sessions = Sessions(self._context)
@@ -188,7 +189,7 @@ class Server:
             await asyncio.sleep(0.02)
         for session in sessions:
             session.let_go("shutting_down")
-            session.end(0, why="shutting_down")
+            session.end(0, reason="shutting_down")
         await self._killed()
         self._context.scribe.close()
         self._context.guests.close()
@@ -240,7 +241,7 @@ class Server:
                 busy = True
             else:
                 session.let_go("shutting_down")
-                session.end(0, why="shutting_down")
+                session.end(0, reason="shutting_down")
         assert self._context is not None, "started"
         for held in self._context.terminals.all_left():
             if held.idle:

@@ -110,6 +110,7 @@ class Channel:
 
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause."""
+        self._session.used()
         room = self._session.core.send_data(self._ident, stream, data)
         self._session.wake()
         return room
@@ -190,7 +191,7 @@ class ServerSession:
         self._began = context.loop.time()
         self.keeps = False  # on_lost: shells with a terminal outlive it
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
-        self.core = Session(Role.SERVER, context.limits)
+        self.core = Session(Role.SERVER, context.limits, context.replay_pool)
         self.ended = False
         self._context = context
         self._on_end = on_end
@@ -201,6 +202,11 @@ class ServerSession:
         self._commands: set[int] = set()  # channels of requests that count as commands
         self._driver: Driver | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._idle_time = context.limits.session_idle_time
+        self._used_at = context.loop.time()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        if self._idle_time:
+            self._idle_timer = context.loop.call_later(self._idle_time, self._look_idle)
 
     @property
     def who(self) -> Who:
@@ -254,7 +260,7 @@ class ServerSession:
             return
         self.lost_at = self._context.loop.time()
         if self.grace <= 0:
-            self.end(self._context.limits.bye_kill_time / 2, keep=self.keeps, why="lost")
+            self.end(self._context.limits.bye_kill_time / 2, keep=self.keeps, reason="lost")
             return
         self._expiry = self._context.loop.call_later(self.grace, self._expire)
 
@@ -271,14 +277,18 @@ class ServerSession:
         """How many requests of that class it has."""
         return sum(isinstance(request, kind) for request in self._requests.values())
 
-    def end(self, grace: float, *, keep: bool = False, why: str = "ended") -> None:
-        """No one will come back: end every command within `grace` seconds, or keep what can be attached again. `why` is for the audit."""
+    def end(self, grace: float, *, keep: bool = False, why: str = "", reason: str = "ended") -> None:
+        """No one will come back: end every command within `grace` seconds, or keep what can be attached again.
+
+        `why` is for the client, `reason` a word for the audit.
+        """
         if self.ended:
             return
         self.ended = True
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self.let_go("session_ended")
+        for timer in (self._expiry, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        self.let_go("session_ended", why)
         for ident, request in list(self._requests.items()):
             if keep and request.keep():
                 self.forget(ident)
@@ -289,13 +299,32 @@ class ServerSession:
             tell(not keep)
         if self._announced:
             duration = milliseconds(self._context.loop.time() - self._began)
-            self._context.audit.write(Logout(why, duration), self.who)
+            self._context.audit.write(Logout(reason, duration), self.who)
+        self.core.forget()
         self._on_end(self)
 
     def revoke(self, why: str) -> None:
         """Who logged in may not any more, or something else: end it now, and tell the client why."""
         self.let_go("revoked", why)
-        self.end(self._context.limits.bye_kill_time / 2, why="revoked")
+        self.end(self._context.limits.bye_kill_time / 2, reason="revoked")
+
+    def used(self) -> None:
+        """Something that is no sign of life came or went."""
+        if self._idle_time:
+            self._used_at = self._context.loop.time()
+
+    def _look_idle(self) -> None:
+        """End it if nothing was asked of it for too long. One without a connection has its grace."""
+        loop = self._context.loop
+        due = self._used_at + self._idle_time
+        if self._driver is None or any(not request.idle for request in self._requests.values()):
+            due = loop.time() + self._idle_time  # from its end on
+        if due > loop.time():
+            self._idle_timer = loop.call_at(due, self._look_idle)
+            return
+        log.info("%s: idle for %g s", self.principal, self._idle_time)
+        why = f"idle for {self._idle_time:g} s, and this server keeps idle sessions no longer"
+        self.end(self._context.limits.kill_grace, keep=self.keeps, why=why, reason="idle")
 
     def kill_commands(self, grace: float) -> None:
         """End every command, but stay: their ends are still told."""
@@ -328,12 +357,15 @@ class ServerSession:
     def _handle(self, event: Event) -> None:
         try:
             if type(event) is MessageReceived:
+                self.used()
                 request = self._requests.get(event.channel)
                 if request is not None:
                     request.message(event.message)
             elif type(event) is DataReceived:
+                self.used()
                 self._data(event)
             elif type(event) is ChannelOpened:
+                self.used()
                 self._open(event.channel, event.message)
             elif type(event) is Disconnected:
                 self._disconnected(event)
@@ -392,6 +424,10 @@ class ServerSession:
         if self._context.draining:
             channel.reject("shutting_down", "the server is shutting down; start it again or use another")
             return
+        refusal = self._context.outside_of_sandbox(message.request)
+        if refusal is not None:
+            channel.reject(*refusal)
+            return
         try:
             message = permitted(self._context, self.principal, self.source, message)
             self._context.audit.asked(message.request, message.id, message.signal, message.force, self.who)
@@ -412,7 +448,7 @@ class ServerSession:
     def _disconnected(self, event: Disconnected) -> None:
         loop = self._context.loop
         if event.code == "bye":
-            loop.call_soon(partial(self.end, self._context.limits.bye_kill_time / 2, why="bye"))
+            loop.call_soon(partial(self.end, self._context.limits.bye_kill_time / 2, reason="bye"))
         else:  # the core reads nothing more from this connection, and a client that stays on it must not keep it open
             loop.call_soon(self._hang_up, self._driver, f"the client said {event.code}")
 
@@ -429,12 +465,12 @@ class ServerSession:
         self.wait_for_client()
 
     def _fail(self) -> None:
-        self.end(self._context.limits.kill_grace, keep=self.keeps, why="error")
+        self.end(self._context.limits.kill_grace, keep=self.keeps, reason="error")
 
     def _expire(self) -> None:
         self._expiry = None
         log.info("%s: did not come back within %.0f s", self.principal, self.grace)
-        self.end(self._context.limits.kill_grace, keep=self.keeps, why="lost")
+        self.end(self._context.limits.kill_grace, keep=self.keeps, reason="lost")
 
 
 class Sessions:
@@ -459,7 +495,7 @@ class Sessions:
             return None
         if session.restrictions != restrictions:
             log.warning("%s: what it may do has changed: session %s ends", principal, session.name)
-            session.end(self._context.limits.bye_kill_time / 2, why="revoked")
+            session.end(self._context.limits.bye_kill_time / 2, reason="revoked")
             return None
         session.let_go("replaced")
         return session

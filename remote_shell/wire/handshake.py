@@ -127,7 +127,7 @@ class _Handshake:
                 if frame.type != CONTROL or frame.channel:
                     raise RemoteProtocolError("not_logged_in", f"frame type {frame.type} on channel {frame.channel}")
                 allowed = [word for state, word in self.table if state is self.state]
-                message = decode(frame.payload, allowed)
+                message = decode(frame.payload, allowed, self.limits.json_depth_max)
                 self.state = self.table[self.state, message.name]
                 event = self._received(message, frame.payload)
             except ProtocolError as error:

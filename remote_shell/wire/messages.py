@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic_core import ValidationError, from_json
 
 from remote_shell.errors import RemoteProtocolError
+from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.fields import INTEGER_MAX as INTEGER_MAX
 from remote_shell.wire.fields import (
     Base64,
@@ -39,6 +40,7 @@ from remote_shell.wire.fields import to_system as to_system
 from remote_shell.wire.fields import unbase64 as unbase64
 from remote_shell.wire.file_messages import FILE_MESSAGES, Paths
 from remote_shell.wire.model import Model, model_schema
+from remote_shell.wire.nesting import is_deeper
 
 PROTOCOL_VERSION = 1
 FEATURES = ("subsystem", "files", "forward", "pairing")  # beyond version 1: each is used only where both sides name it
@@ -491,16 +493,20 @@ SESSION_MESSAGES: tuple[type[Message], ...] = (
 MODELS: dict[str, type[Message]] = {model.name: model for model in CONNECTION_MESSAGES + SESSION_MESSAGES}
 
 
-def decode(payload: bytes, allowed: Iterable[str] | None = None) -> Message:
+def decode(
+    payload: bytes, allowed: Iterable[str] | None = None, depth_max: int = DEFAULT_LIMITS.json_depth_max
+) -> Message:
     """One control payload as a message. `allowed` limits which types are even looked at (before login).
 
     Raises RemoteProtocolError: `bad_json`, `unknown_message`, `bad_message`, `unexpected_message`.
     """
     if payload == _CLOSE_JSON and (allowed is None or "close" in allowed):
         return CLOSE
+    if is_deeper(payload, depth_max):
+        raise RemoteProtocolError("bad_json", f"nests deeper than {depth_max}")
     try:
         value = from_json(payload, allow_inf_nan=False)
-    except ValueError as error:  # bad UTF-8 and nesting beyond the reader's bound (200) land here too
+    except ValueError as error:  # bad UTF-8 too
         raise RemoteProtocolError("bad_json", str(error)[:200]) from None
     tag = value.get("type") if isinstance(value, dict) else None
     if not isinstance(tag, str):

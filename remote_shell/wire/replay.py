@@ -6,6 +6,7 @@ carries it. Counts never wrap (Python's integers do not).
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -14,12 +15,23 @@ from remote_shell.errors import RemoteProtocolError
 from remote_shell.wire.frames import CONTROL, HEADER, HEADER_SIZE
 
 
+class ReplayPool:
+    """What the buffers of several sessions hold together, and from where on each is kept small."""
+
+    __slots__ = ("most", "size")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.size = 0
+
+
 class ReplayBuffer:
     """Frames between `acknowledged` and `sent`."""
 
-    __slots__ = ("_frames", "acknowledged", "sent", "size")
+    __slots__ = ("_frames", "_pool", "acknowledged", "sent", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, pool: ReplayPool | None = None) -> None:
+        self._pool = ReplayPool(sys.maxsize) if pool is None else pool
         self._frames: deque[bytes] = deque()
         self.sent = 0  # how many frames of the session were numbered so far
         self.acknowledged = 0
@@ -28,19 +40,41 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return self.sent - self.acknowledged
 
+    @property
+    def is_crowded(self) -> bool:
+        """All buffers together are as large as they may be."""
+        return self._pool.size >= self._pool.most
+
+    def is_full(self, bytes_max: int, frames_max: int, spared: int) -> bool:
+        """No further frame is to be numbered before one is acknowledged. In a crowd a buffer still has `spared` bytes."""
+        return (
+            self.size >= bytes_max
+            or self.sent - self.acknowledged >= frames_max
+            or (self.size >= spared and self._pool.size >= self._pool.most)
+        )
+
     def append(self, frame: bytes) -> None:
         """Number a frame."""
         self._frames.append(frame)
         self.sent += 1
         self.size += len(frame)
+        self._pool.size += len(frame)
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames. Raises RemoteProtocolError (`bad_count`) outside [acknowledged, sent]."""
         if not self.acknowledged <= count <= self.sent:
             raise RemoteProtocolError("bad_count", f"{count} is not in [{self.acknowledged}, {self.sent}]")
+        before = self.size
         while self.acknowledged < count:
             self.size -= len(self._frames.popleft())
             self.acknowledged += 1
+        self._pool.size -= before - self.size
+
+    def drop(self) -> None:
+        """Forget them all: nobody will ask."""
+        self._frames.clear()
+        self._pool.size -= self.size
+        self.size, self.acknowledged = 0, self.sent
 
     def data_on(self, channel: int) -> int:
         """Bytes of data on a channel among them."""

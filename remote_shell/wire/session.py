@@ -46,7 +46,7 @@ from remote_shell.wire.messages import (
     Window,
     decode,
 )
-from remote_shell.wire.replay import ReplayBuffer
+from remote_shell.wire.replay import ReplayBuffer, ReplayPool
 
 TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
 YIELDED = 8  # turns of others after which one of those has its own all the same
@@ -64,7 +64,8 @@ WITH_FILES = ON_CHANNELS | FILE_NAMES  # where both sides name the feature
 class Session:
     """Channels over a stream that may be cut and replaced at any byte."""
 
-    def __init__(self, role: Role, limits: Limits) -> None:
+    def __init__(self, role: Role, limits: Limits, pool: ReplayPool | None = None) -> None:
+        """`pool` is what the replay buffers of several sessions share."""
         self.role = role
         self.limits = limits
         self.generation = 0  # which connection we are on; receive_data ignores older ones
@@ -72,7 +73,7 @@ class Session:
         self.late_frames = 0  # came for a channel that we had closed; dropped
         self.round_trip: float | None = None  # seconds, measured by ping
         self.channels: dict[int, Channel] = {}
-        self._replay = ReplayBuffer()
+        self._replay = ReplayBuffer(pool)
         self._link: Attachment | None = None
         self._last_id = 0
         self._opens: deque[int] = (
@@ -122,6 +123,11 @@ class Session:
         self._link = Attachment(decoder, peer, self.limits, peer_received, now)
         self.generation += 1
         return self.generation
+
+    def forget(self) -> None:
+        """Nobody will resume it: what was kept to be sent again is given up."""
+        self.detach()
+        self._replay.drop()
 
     def detach(self) -> None:
         """The connection is gone: forget what was only its own. Events that were decoded stay."""
@@ -351,7 +357,7 @@ class Session:
             return False
         if link is None or link.ended or link.disconnect is not None or not channel.is_one_message:
             return False
-        if replay.size >= link.kept_bytes_max or replay.sent - replay.acknowledged >= link.kept_frames_max:
+        if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
             return False
         frame = frames.encode(CONTROL, channel.ident, channel.take_ordered(0)[1])
         replay.append(frame)
@@ -397,8 +403,11 @@ class Session:
         if not (self._express or self._opens or self._ready or self._later):
             return None
         replay = self._replay
-        if replay.size >= link.kept_bytes_max or replay.sent - replay.acknowledged >= link.kept_frames_max:
-            return None
+        if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
+            if not replay.is_crowded:  # by its own frames, of which the peer tells in time
+                return None
+            link.want_ping()
+            return self._connection_frame(link) if link.ping_due else None
         frame = self._express_frame() if self._express else None
         if frame is None:
             frame = self._ordered_frame(link)
@@ -472,7 +481,7 @@ class Session:
     # --- receiving
 
     def _receive_connection(self, link: Attachment, frame: Frame) -> Event | None:
-        message = decode(frame.payload, AFTER_LOGIN)
+        message = decode(frame.payload, AFTER_LOGIN, self.limits.json_depth_max)
         if isinstance(message, Disconnect):
             link.ended = True
             return Disconnected(message.code, message.detail)
@@ -503,7 +512,8 @@ class Session:
                 self.late_frames += 1
                 return None
             return DataReceived(ident, kind, payload)
-        message = decode(payload, WITH_FILES if link.has_files else ON_CHANNELS)
+        allowed = WITH_FILES if link.has_files else ON_CHANNELS
+        message = decode(payload, allowed, self.limits.json_depth_max)
         if channel is None:
             if isinstance(message, Open):
                 return self._accept(link, ident, message)

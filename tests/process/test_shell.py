@@ -907,10 +907,10 @@ async def test_a_child_of_the_shell_that_came_between_that_look_and_the_interrup
         command.before = frozenset(children_of(os.getpid())) - {child}
         assert command.processes(os.getpid()).keys() == {child}
         command.interrupted({}, {})
-        assert not command.deaf(os.getpid(), os.getpgrp())[0], "it has not begun"
+        assert not command.deaf(os.getpid(), os.getsid(0), os.getpgrp())[0], "it has not begun"
         os.close(write)
         await eventually(lambda: tree.hears(child, signal.SIGINT) and not tree.dies_of(child, signal.SIGINT))
-        await eventually(lambda: child in command.deaf(os.getpid(), os.getpgrp())[0])
+        await eventually(lambda: child in command.deaf(os.getpid(), os.getsid(0), os.getpgrp())[0])
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -130,11 +130,12 @@ class Detach(Inert):
             assert message.line is not None, "one of the two"
             self._argv = [context.shell, b"-c", from_system(message.line)]
         self._program = launch.program_of(self._argv, self._cwd, env)
+        confined, env_behind = context.confinement.confine(self._cwd, env)
         made = orders.make(
-            self._argv,
-            self._program,
+            launch.confine(self._argv, self._program, confined, env) if confined else self._argv,
+            confined[0] if confined else self._program,
             cwd=self._cwd,
-            env=env,
+            env=env_behind,
             merge_stderr=message.merge_stderr,
             timeout=None if message.timeout_ms is None else message.timeout_ms / 1000,
             limits=context.limits,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -120,7 +121,13 @@ class Exec:
         cwd, env = context.directory(message), context.environment(message)
         # Both before the start: on a busy machine the command may have ended by the time that we go on.
         self._started_at, at = context.loop.time(), time.time_ns()
-        self._process = self._start(context, message, cwd, env)
+        self._places = context.places
+        self._places.take(channel.principal)
+        try:
+            self._process = self._start(context, message, cwd, env)
+        except BaseException:
+            self._places.leave(channel.principal)
+            raise
         more = {} if message.terminal is None else {"term": other_term(message, env)}
         channel.send(
             Opened.of(
@@ -137,7 +144,7 @@ class Exec:
         if message.timeout_ms is not None:
             self._timer = context.loop.call_later(message.timeout_ms / 1000, self._time_out)
 
-    def _start(self, context: Context, message: Open, cwd: bytes, env: dict[bytes, bytes]) -> PipeProcess:
+    def _start(self, context: Context, message: Open, cwd: bytes, env: Mapping[bytes, bytes]) -> PipeProcess:
         if message.argv is not None:
             argv = [from_system(word) for word in message.argv]
         elif message.line is not None:
@@ -149,6 +156,7 @@ class Exec:
         terminal = message.terminal is not None
         self._audit.starts(self._channel.who, message.id, "exec", terminal=terminal, cwd=cwd, argv=argv)
         token = context.next_token() if message.env is None else None
+        confined, env = context.confinement.confine(cwd, env)
         if message.terminal is None:
             return PipeProcess.start(
                 argv,
@@ -159,6 +167,7 @@ class Exec:
                 loop=context.loop,
                 limits=context.limits,
                 stdin=message.stdin,
+                confined=confined,
                 merge_stderr=message.merge_stderr,
             )
         self._streams = {STDOUT}
@@ -174,6 +183,7 @@ class Exec:
                 loop=context.loop,
                 limits=context.limits,
                 size=size,
+                confined=confined,
             )
         except BaseException:
             if self._recorder is not None:
@@ -252,6 +262,7 @@ class Exec:
     def on_exit(self, exit: ProcessExit) -> None:
         """The command itself ended, and all that it wrote was passed on."""
         self._exited = True
+        self._places.leave(self._channel.principal)
         if self._timer is not None:
             self._timer.cancel()
         end: dict[str, Any] = {"status": exit.status} if exit.signal is None else {"signal": exit.signal}

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from remote_shell.errors import (
 )
 from remote_shell.process.base import Exit as ProcessExit
 from remote_shell.process.bash_text import BASH
+from remote_shell.process.launch import no_resources
 from remote_shell.process.pty import Mode, Size
 from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done as ShellDone
@@ -119,10 +122,14 @@ class Shell:
         self._early_modes: list[Mode] | None = []  # told before `opened`
         self._started_at = context.loop.time()
         self._audit.starts(channel.who, message.id, "shell", terminal=self._on_terminal, cwd=cwd)
+        self._folder, more = _pipes_folder(context) if terminal is None else ("", ())
+        confined, env_behind = context.confinement.confine(cwd, env, more)
         begin = partial(
             LiveShell.start,
             cwd=cwd,
-            env=env,
+            env=env_behind,
+            confined=confined,
+            sandboxed=None if context.confinement.sandbox is None else self._folder,
             command_id=context.next_token() if message.env is None else None,
             sink=self,
             loop=context.loop,
@@ -135,12 +142,23 @@ class Shell:
             size = Size(terminal.rows, terminal.columns)
             self._recorder = context.recordings.begin(message.id, channel.who, size, env.get(b"TERM", b""))
         zsh = context.shell if self._on_terminal and is_zsh(context.shell) else None
+        note = ""
+        if zsh is not None and context.confinement.sandbox is not None:
+            zsh, note = None, "is bash, not zsh: the server runs it in a sandbox"
+        self._places = context.places
         try:
-            self._shell, words, note = _zsh_or_bash(begin, zsh)
+            self._places.take(channel.principal)
+            try:
+                self._shell, words, fault = _zsh_or_bash(begin, zsh)
+            except BaseException:
+                self._places.leave(channel.principal)
+                raise
         except BaseException:
+            self._remove_folder()
             if self._recorder is not None:
                 self._recorder.discard()
             raise
+        note = note or fault
         channel.send(
             Opened(
                 pid=self._shell.pid,
@@ -348,6 +366,7 @@ class Shell:
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
         self._exited = True
+        self._places.leave(self._channel.principal)
         seconds = self._loop.time() - self._started_at
         duration = int(seconds * 1_000_000)
         how = Exit(status=exit.status, signal=exit.signal, duration_us=duration, timed_out=self._timed_out)
@@ -382,7 +401,24 @@ class Shell:
         if self._recorder is not None:
             self._recorder.close()
         self._shell.close()
+        self._remove_folder()
         self._channel.finish()
+
+    def _remove_folder(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pipes_folder(context: Context) -> tuple[str, Sequence[bytes]]:
+    """Where a shell in a sandbox finds the stdin of its commands, and bwrap's words that show it; none without a sandbox."""
+    if context.confinement.sandbox is None:
+        return "", ()
+    try:
+        folder = tempfile.mkdtemp(prefix="remote-shell-", dir="/tmp")  # which each sandbox has
+    except OSError as error:
+        raise no_resources(error) from error
+    path = os.fsencode(folder)
+    return folder, (b"--ro-bind", path, path)
 
 
 def _zsh_or_bash(begin: Callable[..., LiveShell], zsh: bytes | None) -> tuple[LiveShell, ShellWords, str]:
