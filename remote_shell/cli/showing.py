@@ -17,8 +17,6 @@ from typing import Protocol
 from remote_shell.cli.screen import Screen
 from remote_shell.client.remote import RemoteProcess, write_all
 from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed, resolve
-from remote_shell.terminal.filter import Filter
-from remote_shell.terminal.visible import Visible
 
 
 class Passage(Protocol):
@@ -50,7 +48,11 @@ def passage(descriptor: int, allowed: Allowed = NOTHING_ALLOWED, *, terminal: bo
     # a locale that says nothing else is taken for UTF-8, as Python takes it: "C" is what is there where none was set
     utf8 = getattr(sys.stdout, "encoding", "utf-8").lower().replace("-", "") == "utf8"
     if terminal:
+        from remote_shell.terminal.filter import Filter
+
         return Filter(title="title" in allowed, clipboard="clipboard" in allowed, utf8=utf8)
+    from remote_shell.terminal.visible import Visible
+
     return Visible(utf8=utf8)
 
 

@@ -22,6 +22,7 @@ without a terminal, cli's `showing` chooses.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Literal, NamedTuple
 
@@ -81,16 +82,15 @@ class _Forms(NamedTuple):
     payload: re.Pattern[bytes]
 
 
-def _forms(c1: bytes, first: bytes, second: bytes) -> _Forms:
-    """`c1` is the pattern of what stands before the byte of a C1 control."""
-    texts = [
+@functools.cache
+def _forms(utf8: bool) -> _Forms:
+    """Made when they are needed: compiling them takes some milliseconds."""
+    c1 = rb"\xc2" if utf8 else b""  # in UTF-8 they are characters, which xterm and others obey too
+    texts = (
         text.replace(b"C1", c1).replace(b"C", CONTROLS_WITHIN) for text in (_SUSPECT, _PART, _LINE_END, _PAYLOAD_END)
-    ]
+    )
+    first, second = (b"\xc2", b"\xc2") if utf8 else (b"", b"\x9b")
     return _Forms(first, second, *map(re.compile, texts))
-
-
-_UTF8 = _forms(rb"\xc2", b"\xc2", b"\xc2")  # as characters, which xterm and others obey too
-_BYTES = _forms(b"", b"", b"\x9b")
 
 
 class Filter:
@@ -103,7 +103,7 @@ class Filter:
     ) -> None:
         self._title = title
         self._clipboard = clipboard
-        self._forms = _UTF8 if utf8 else _BYTES
+        self._forms = _forms(utf8)
         self._limits = limits
         self._held = b""  # the beginning of what may be cut
         self._end: re.Pattern[bytes] | None = None  # of the string that is being cut

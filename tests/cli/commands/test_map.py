@@ -143,13 +143,13 @@ def test_on_a_terminal_control_characters_are_shown_and_progress_is_taken_away(h
             [*ARGV, "map", "-c", line, "node[1-2]"], stdin=slave, stdout=slave, stderr=slave, env=env
         ) as process:
             shown = b""
-            while b"\\x07" not in shown:
+            while b"^G" not in shown:
                 shown += os.read(master, 4096)
             assert process.wait(WITHIN) == 0
     finally:
         os.close(master)
         os.close(slave)
-    assert b"\x1b[31mred\\x1b[2J\\x07\r\n" in shown
+    assert b"\x1b[31mred^[[2J^G\r\n" in shown
     assert b"hosts" in shown and shown.index(b"hosts") < shown.index(b"node[1-2]")
 
 
