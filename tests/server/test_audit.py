@@ -421,6 +421,23 @@ def test_words_can_be_left_out(start: Starter) -> None:
 # --- keys
 
 
+def test_what_a_keys_options_made_of_a_request(start: Starter) -> None:
+    """The line has what runs and not what was asked for; what may not be is refused, and a key that is taken away says so."""
+    audited = start("[limits]\nrevocation_look_time = 0.05")
+    keys = Path(audited.running.home) / "authorized_keys"
+    plain = keys.read_text()
+    keys.write_text(f'restrict,command="echo forced" {plain}')
+    client = Place(audited.running, "tls").connect(features=["files"])
+    assert client.run(["echo", "asked"], id="one").text() == b"forced\n"
+    assert client.run(None, request="put", to="/tmp", paths=["x"], id="two").rejected is not None
+    keys.write_text("")
+    client.wait_end()
+    assert "echo forced" in audited.one(event="command", command="one")["argv"]
+    assert not audited.lines(event="transfer")
+    assert audited.one(event="refused", command="two")["reason"] == "not_permitted"
+    assert audited.one(event="logout")["reason"] == "revoked"
+
+
 def test_a_change_of_keys_is_seen(start: Starter, tmp_path: Path) -> None:
     audited = start("[limits]\naudit_keys_time = 0.05")
     keys = Path(audited.running.home) / "authorized_keys"
