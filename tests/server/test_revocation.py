@@ -182,7 +182,7 @@ def test_a_session_with_changed_options_does_not_resume(running: RunningServer) 
 class Session:
     """As far as `Revocation` knows one."""
 
-    ident, principal, source = "an-id-of-a-session", "key:me", "10.0.0.1"
+    name, principal, source = "a-session", "key:me", "10.0.0.1"
 
     def __init__(self, options: str) -> None:
         self.restrictions = parse_options(options)
