@@ -54,8 +54,14 @@ class Candidate:
 
     def _list(self, record: Record, address: str) -> bool:
         path = self._enrolments.authorized_keys
+        listed = next((line for line in key_lines.read(path) if line.entry and line.blob == self.public.blob), None)
+        refusal = listed.entry.restrictions.refusal_at(time.time(), address) if listed and listed.entry else ""
+        if listed and refusal:  # the first line of a key counts: another below it would change nothing
+            raise InvitationError(
+                f"its key is on line {listed.number} of {path}, and {refusal}; take that line away first"
+            )
         if record.done:
-            if not any(line.entry is not None and line.blob == self.public.blob for line in key_lines.read(path)):
+            if listed is None:
                 raise InvitationError("it was used, and its key was taken off the list since")
             return True
         comment = f"paired {time.strftime('%Y-%m-%d')} from {address}"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from remote_shell.config.checked import read_checked
-from remote_shell.config.paths import shown, state_dir
+from remote_shell.config.paths import state_dir
 from remote_shell.errors import ConfigError
 from remote_shell.limits import Limits
 
@@ -111,7 +111,10 @@ class Guestbook:
 
 
 def last_visit(principal: str, folder: str | None = None) -> Visit | None:
-    """When a principal last logged in to a server of this account; None if that is not known. Raises ConfigError."""
+    """When a principal last logged in to a server of this account; None if that is not known, or a power cut damaged it.
+
+    Raises ConfigError for a file that is not ours alone.
+    """
     path = os.path.join(folder or os.path.join(state_dir(), FOLDER), _file_of(principal))
     data = read_checked(path, what="guestbook's entry", limit=ENTRY_MAX, private=True)
     if data is None:
@@ -120,7 +123,7 @@ def last_visit(principal: str, folder: str | None = None) -> Visit | None:
         values = json.loads(data)
         visit = Visit(str(values["principal"]), float(values["at"]), str(values["source"]))
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConfigError(f"the guestbook's entry {shown(path)} is damaged; remove it: rm {shown(path)}") from None
+        return None  # the next login writes it anew
     return visit if visit.principal == principal else None
 
 

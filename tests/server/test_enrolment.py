@@ -206,6 +206,13 @@ def test_a_key_that_is_listed_is_not_listed_twice(place: Place) -> None:
     assert enrolled is not None and enrolled.again and place.comments() == ["test"]
 
 
+def test_a_line_that_lets_the_key_in_no_more_is_named(place: Place) -> None:
+    key = Ed25519PrivateKey.generate()
+    assert key_lines.add(place.list, PublicKey(blob_of(key)), 'expiry-time="20200101"')
+    assert ask(place.tls, by_invitation(place.invite(), key)) is None
+    assert "on line 2 of" in place.log() and "expired" in place.log() and "take that line away first" in place.log()
+
+
 def wrong(code: bytes) -> dict[str, Prove]:
     """Guesses, by what is wrong about them."""
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()

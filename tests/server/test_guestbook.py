@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from pathlib import Path
@@ -75,7 +74,13 @@ def test_a_damaged_entry(tmp_path: Path, text: str) -> None:
     one.close()
     (path,) = tmp_path.iterdir()
     path.write_text(text)
-    with pytest.raises(ConfigError, match="rm "):
-        last_visit("key:SHA256:a", str(tmp_path))
-    os.unlink(path)
     assert last_visit("key:SHA256:a", str(tmp_path)) is None
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        last_visit("key:SHA256:a", str(tmp_path))
+    path.chmod(0o600)
+    again = book(tmp_path)
+    again.note("key:SHA256:a", "y")
+    again.close()
+    visit = last_visit("key:SHA256:a", str(tmp_path))
+    assert visit is not None and visit.source == "y"
