@@ -102,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         from remote_shell.cli.raw import perform_on_terminal
 
         given = errand.arguments()
-        return perform_on_terminal(target, options, lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE))
+        return perform_on_terminal(
+            target, options, lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE), timeout=arguments.timeout
+        )
     if arguments.json:
         from remote_shell.cli.report import perform_for_report
 
