@@ -36,6 +36,13 @@ class Candidate:
         self._label = label
         self._proof = proof
 
+    def begin(self) -> None:
+        """Before `enrol`: one thread for an invitation, however many connections know its code. Raises EnrolmentError."""
+        under_way = self._enrolments.under_way
+        if self.secret.name in under_way:
+            raise EnrolmentError(f"invitation {self.secret.name[:8]}…: somebody is using it at this moment")
+        under_way.add(self.secret.name)
+
     def enrol(self, address: str) -> Enrolled:
         """List the key, durably, and say so; `address` is where the client is. May wait. Raises EnrolmentError, ConfigError."""
         enrolments = self._enrolments
@@ -45,6 +52,8 @@ class Candidate:
             )
         except InvitationError as error:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…, {self.public.fingerprint}: {error}") from None
+        finally:
+            enrolments.under_way.discard(self.secret.name)
         return Enrolled(
             proof=base64.b64encode(self._proof).decode(),
             account=enrolments.account,
@@ -76,6 +85,7 @@ class Enrolments:
         self.authorized_keys = authorized_keys
         self.account = account
         self.invitations = Invitations(limits=limits)
+        self.under_way: set[str] = set()  # names of those that are being redeemed
         self._limits = limits
         self._wrong = Tally(limits.arrivals_window, limits.arrivals_sources_max)
 

@@ -379,7 +379,8 @@ def test_the_connection_is_not_read_while_a_key_is_listed(place: Place) -> None:
     guest.handshake.log_in(by_invitation(code, Ed25519PrivateKey.generate())(guest.handshake, Auth(method="key")))
     guest._send()
     socket.socket.shutdown(guest.stranger.sock, socket.SHUT_WR)
-    Guest(place.tls).greet()  # the server's loop has been round
+    assert ask(place.tls, by_invitation(code, Ed25519PrivateKey.generate())) is None, "one thread for each, and no more"
+    assert "at this moment" in place.log()
     os.close(lock)
     guest.handshake.receive_data(guest.stranger.rest())
     assert isinstance(guest.handshake.next_event(), WasEnrolled)
