@@ -24,6 +24,7 @@ log = logging.getLogger("remote_shell.server")
 
 FOLDER = "guests"
 ENTRY_MAX = 4096  # bytes
+_LATEST = 253402300800.0  # the year 10000, which no calendar of ours has
 
 
 class Visit(NamedTuple):
@@ -122,9 +123,9 @@ def last_visit(principal: str, folder: str | None = None) -> Visit | None:
     try:
         values = json.loads(data)
         visit = Visit(str(values["principal"]), float(values["at"]), str(values["source"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None  # the next login writes it anew
-    return visit if visit.principal == principal else None
+    return visit if visit.principal == principal and 0 <= visit.at < _LATEST else None
 
 
 def _file_of(principal: str) -> str:

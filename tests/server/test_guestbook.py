@@ -67,7 +67,16 @@ def test_a_fault_is_told_once_and_harms_nobody(tmp_path: Path, caplog: pytest.Lo
     assert len(caplog.records) == 1 and "who was here last" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"principal":"a","at":"x","source":"y"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"principal":"a","at":"x","source":"y"}',
+        *(f'{{"principal":"key:SHA256:a","at":{at},"source":"y"}}' for at in ("NaN", "1e300", "-1", "9" * 400)),
+    ],
+)
 def test_a_damaged_entry(tmp_path: Path, text: str) -> None:
     one = book(tmp_path)
     one.note("key:SHA256:a", "x")
