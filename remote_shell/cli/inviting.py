@@ -39,12 +39,13 @@ def invite(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--label {arguments.label[:80]!a}: a word of at most 64 letters, digits and . _ : / + @ -")
     options = ",".join(arguments.option)
     key_lines.make_line(PublicKey(make_blob(public_of(bytes(32)))), options)  # the options are good, or this raises
-    key_lines.read(the_list(arguments.authorized_keys))  # a list that is not used would let nobody in
+    listed = the_list(arguments.authorized_keys)
     here = [one for one in running() if one.fingerprint]
     addresses = (
         _given(arguments.address) if arguments.address else _found([text for one in here for text in one.listen])
     )
     fingerprint = here[0].fingerprint if here else ServerIdentity.load().fingerprint
+    key_lines.check(listed)  # or the friend would be refused
     record, code = Invitations().make(arguments.minutes * 60, arguments.label or "", options)
     line = Invitation(tuple(addresses), fingerprint, math.ceil(record.until / 60) * 60, code).line()
     limited = " that may do no more than its options say" if options else ""

@@ -21,7 +21,7 @@ from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.waking import woken_by_signals
 from remote_shell.client.blocking import Host, connect
-from remote_shell.client.outcome import time_allowed
+from remote_shell.client.outcome import cut_short
 from remote_shell.client.remote import RemoteProcess
 from remote_shell.client.results import TimeoutExpired
 from remote_shell.errors import RemoteShellError
@@ -158,11 +158,8 @@ def perform(target: str, options: dict[str, Any], errand: Errand, allowed: froze
             return exit_status.TIMED_OUT
         if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
-        end = process.result
-        if end is not None and end.timed_out and time_allowed(end, errand.timeout) != errand.timeout:
-            complain(
-                f"ended by the server after {end.duration_us / 1_000_000:.3g} s: this key may run nothing for longer"
-            )
+        if short := cut_short(process.result, errand.timeout):
+            complain(short)
         return status_of(process)
 
 

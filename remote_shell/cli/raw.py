@@ -23,6 +23,7 @@ from remote_shell.cli.outlet import Outlet
 from remote_shell.cli.showing import passage
 from remote_shell.client.async_ import AsyncHost, connect_async
 from remote_shell.client.async_process import AsyncProcess
+from remote_shell.client.outcome import cut_short
 from remote_shell.client.retry import State
 from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.config.targets import Target
@@ -47,11 +48,12 @@ def perform_on_terminal(
     allowed: Allowed = NOTHING_ALLOWED,
     escape: int | None = ESCAPE,
     signalled: Callable[[str], int] = exit_status.of_signal,
+    timeout: float | None = None,
 ) -> int:
     """Connect, start, join the two terminals; returns the exit status. Raises what the client raises.
 
     `allowed` is what the program may do to our terminal besides drawing, `escape` is the key that begins one, `signalled` makes a status
-    of the signal that ended the program.
+    of the signal that ended the program. `timeout`: seconds that the command was to have at most.
     """
     if "trace" in options:
         from remote_shell.cli.tracing import keep_off_screen
@@ -60,14 +62,16 @@ def perform_on_terminal(
     gone = os.eventfd(0, os.EFD_CLOEXEC)  # takes back a question that a thread still asks
     try:
         terminals = RawTerminals(str(target), allowed, escape, signalled)
-        return loop.run(_perform(terminals, target, options, start, gone))
+        return loop.run(_perform(terminals, target, options, start, gone, timeout))
     except LeftError as left:
         return _LEFT if left.signal is None else exit_status.leave_by_signal(left.signal)
     finally:
         os.close(gone)
 
 
-async def _perform(joined: RawTerminals, target: str | Target, options: dict[str, Any], start: Start, gone: int) -> int:
+async def _perform(
+    joined: RawTerminals, target: str | Target, options: dict[str, Any], start: Start, gone: int, timeout: float | None
+) -> int:
     try:
         host = await connect_async(target, on_state=joined.on_state, **(answers(gone) | options))
     except BaseException:
@@ -82,6 +86,8 @@ async def _perform(joined: RawTerminals, target: str | Target, options: dict[str
         status = await joined.run(process)
         if process.opened is not None and process.opened.again:
             complain("it ran before under this id: this is how it ended then; its output was not kept")
+        if short := cut_short(process.result, timeout):
+            complain(short)
         return status
 
 

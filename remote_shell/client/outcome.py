@@ -140,10 +140,17 @@ def failed(done: CompletedProcess) -> CalledProcessError:
     )
 
 
-def time_allowed(end: Exit, timeout: float | None) -> float:
+def time_allowed(end: Exit | Done, timeout: float | None) -> float:
     """The seconds after which the server's clock ended a command: `timeout`, or less where the key's line says so (timeout=)."""
     took = end.duration_us / 1_000_000
     return took if timeout is None or took < timeout else timeout
+
+
+def cut_short(end: Exit | None, timeout: float | None) -> str:
+    """What a person is told of a command that had less time than was asked for; empty for any other."""
+    if end is None or not end.timed_out or time_allowed(end, timeout) == timeout:
+        return ""
+    return f"ended by the server after {end.duration_us / 1_000_000:.3g} s: this key may run nothing for longer"
 
 
 def expired(state: ProcessState, timeout: float | None, stdout: bytes | None, stderr: bytes | None) -> TimeoutExpired:

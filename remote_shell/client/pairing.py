@@ -152,5 +152,6 @@ class Pairing(Login):
                 f"{name} refuses the invitation: it expired {since} ago by the clock here; {AGAIN}"
             )
         return AccessDeniedError(
-            f"{name} refuses the invitation: it was used, or taken back, or it expired by the clock over there; {AGAIN}"
+            f"{name} refuses the invitation: it was used, or taken back, or it expired by the clock over there; "
+            f"the server's log says which. {AGAIN[0].upper()}{AGAIN[1:]}"
         )

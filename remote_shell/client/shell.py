@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.outcome import TextMode, returncode_of, signal_number
+from remote_shell.client.outcome import TextMode, returncode_of, signal_number, time_allowed
 from remote_shell.client.process import Described, ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
@@ -57,6 +57,7 @@ class ShellCore(Described):
         self._over = 0  # of the last one whose end is known
         self._replaced = False
         self._abandoned = False
+        self._out_of_time = False  # that is why it is gone
         self._missed = 0  # bytes of output that come first, where it was attached
         self.name = "bash"  # the language of its commands: "bash", or "zsh" on a terminal
         self.cwd = ""  # where the shell is; bytes that are not UTF-8 as os.fsdecode has them
@@ -105,8 +106,13 @@ class ShellCore(Described):
         """Raises ShellEndedError or ConnectionLostError."""
         self._check_lost()
         if not self.alive:
-            reason = "shell_replaced" if self._replaced else "shell_ended"
-            raise ShellEndedError(_ENDED[reason], reason)
+            raise ShellEndedError(self._why_ended(), "shell_replaced" if self._replaced else "shell_ended")
+
+    def _why_ended(self) -> str:
+        end = self._state.exit
+        if self._out_of_time or (end is not None and end.timed_out):
+            return "the server ended the shell, since its time was over; open a new one"
+        return _ENDED["shell_replaced" if self._replaced else "shell_ended"]
 
     def prepare(self, line: opening.Text, given: Any, timeout: float | None) -> Command:
         """The command, with the next number. All that can be wrong with it is told here, before the core is touched."""
@@ -219,7 +225,7 @@ class ShellCore(Described):
         if last is not None:
             self._note_cwd(last)
             if last.shell != "alive":
-                self._abandoned = True
+                self._abandoned, self._out_of_time = True, last.timed_out
             return last
         return self._state.exit
 
@@ -235,7 +241,7 @@ class ShellCore(Described):
                 "the server could not take the command: it did not run; its log has the reason", "resources"
             )
         reason = "shell_replaced" if self._replaced else "shell_ended"
-        raise ShellEndedError(f"the command did not run: {_ENDED[reason]}", reason)
+        raise ShellEndedError(f"the command did not run: {self._why_ended()}", reason)
 
     def make_result(
         self, line: Any, end: Done | Exit, out: bytes | None, err: bytes | None, text: TextMode, started: float
@@ -259,7 +265,7 @@ class ShellCore(Described):
         """Raises TimeoutExpired if the server's clock ended the command, CalledProcessError if `check`."""
         more: dict[str, Any] = {"signal": done.signal, "duration": done.duration, "job": done.job}
         if end.timed_out and timeout is not None:
-            raise TimeoutExpired(done.args, timeout, done.stdout, done.stderr, **more)
+            raise TimeoutExpired(done.args, time_allowed(end, timeout), done.stdout, done.stderr, **more)
         if check and done.returncode:
             raise CalledProcessError(done.returncode, done.args, done.stdout, done.stderr, **more)
 

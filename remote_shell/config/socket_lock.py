@@ -36,12 +36,15 @@ def hold(path: str, seconds: float) -> int | None:
     return None
 
 
-def take(descriptor: int, seconds: float) -> bool:
-    """Lock the open file, until it is closed; False if that was not to be had within `seconds`. Raises OSError."""
+def take(descriptor: int, seconds: float, *, shared: bool = False) -> bool:
+    """Lock the open file, until it is closed; False if that was not to be had within `seconds`. Raises OSError.
+
+    `shared`: others may have it so too, but nobody alone.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False

@@ -232,8 +232,8 @@ def _decode(name: str, data: bytes, path: str) -> Record:
             by=str(values["by"]),
             done=values["done"] is True,
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise damaged from None
-    if len(record.key) != KEY_SIZE:
+    if len(record.key) != KEY_SIZE or not 0 < record.seconds <= DEFAULT_LIMITS.invitation_time_max:
         raise damaged
     return record

@@ -78,6 +78,14 @@ def add(path: str, public: PublicKey, options: str = "", comment: str | None = N
     return _edit(path, appended)
 
 
+def check(path: str) -> None:
+    """Raises ConfigError if `add` could not write there, or what it wrote would not count. Makes the file if there is none."""
+    _edit(path, lambda data: data)
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"the {_WHAT} {shown(path)} can't be changed: its folder is not ours to write to")
+
+
 def remove(path: str, lines: list[KeyLine]) -> list[KeyLine]:
     """Take these lines away, wherever they stand by now; which of them were still there. Raises ConfigError."""
     gone = {line.raw for line in lines}

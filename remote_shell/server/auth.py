@@ -67,9 +67,10 @@ class Authenticator:
         assert handshake.auth is not None, "judged before the login came"
         try:
             candidate = self._enrolments.judge(handshake, transport, source, now)
+            self._check_account(handshake.auth)
+            candidate.begin()
         except (RemoteProtocolError, EnrolmentError) as error:
             raise LoginRefusedError(str(error)) from None
-        self._check_account(handshake.auth)
         return candidate
 
     def _check_account(self, auth: Auth) -> None:

@@ -36,6 +36,13 @@ class Candidate:
         self._label = label
         self._proof = proof
 
+    def begin(self) -> None:
+        """Before `enrol`: one thread for an invitation, however many connections know its code. Raises EnrolmentError."""
+        under_way = self._enrolments.under_way
+        if self.secret.name in under_way:
+            raise EnrolmentError(f"invitation {self.secret.name[:8]}…: somebody is using it at this moment")
+        under_way.add(self.secret.name)
+
     def enrol(self, address: str) -> Enrolled:
         """List the key, durably, and say so; `address` is where the client is. May wait. Raises EnrolmentError, ConfigError."""
         enrolments = self._enrolments
@@ -45,6 +52,8 @@ class Candidate:
             )
         except InvitationError as error:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…, {self.public.fingerprint}: {error}") from None
+        finally:
+            enrolments.under_way.discard(self.secret.name)
         return Enrolled(
             proof=base64.b64encode(self._proof).decode(),
             account=enrolments.account,
@@ -54,8 +63,14 @@ class Candidate:
 
     def _list(self, record: Record, address: str) -> bool:
         path = self._enrolments.authorized_keys
+        listed = next((line for line in key_lines.read(path) if line.entry and line.blob == self.public.blob), None)
+        refusal = listed.entry.restrictions.refusal_at(time.time(), address) if listed and listed.entry else ""
+        if listed and refusal:  # the first line of a key counts: another below it would change nothing
+            raise InvitationError(
+                f"its key is on line {listed.number} of {path}, and {refusal}; take that line away first"
+            )
         if record.done:
-            if not any(line.entry is not None and line.blob == self.public.blob for line in key_lines.read(path)):
+            if listed is None:
                 raise InvitationError("it was used, and its key was taken off the list since")
             return True
         comment = f"paired {time.strftime('%Y-%m-%d')} from {address}"
@@ -70,6 +85,7 @@ class Enrolments:
         self.authorized_keys = authorized_keys
         self.account = account
         self.invitations = Invitations(limits=limits)
+        self.under_way: set[str] = set()  # names of those that are being redeemed
         self._limits = limits
         self._wrong = Tally(limits.arrivals_window, limits.arrivals_sources_max)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from remote_shell.config.checked import read_checked
-from remote_shell.config.paths import shown, state_dir
+from remote_shell.config.paths import state_dir
 from remote_shell.errors import ConfigError
 from remote_shell.limits import Limits
 
@@ -24,6 +24,7 @@ log = logging.getLogger("remote_shell.server")
 
 FOLDER = "guests"
 ENTRY_MAX = 4096  # bytes
+_LATEST = 253402300800.0  # the year 10000, which no calendar of ours has
 
 
 class Visit(NamedTuple):
@@ -111,7 +112,10 @@ class Guestbook:
 
 
 def last_visit(principal: str, folder: str | None = None) -> Visit | None:
-    """When a principal last logged in to a server of this account; None if that is not known. Raises ConfigError."""
+    """When a principal last logged in to a server of this account; None if that is not known, or a power cut damaged it.
+
+    Raises ConfigError for a file that is not ours alone.
+    """
     path = os.path.join(folder or os.path.join(state_dir(), FOLDER), _file_of(principal))
     data = read_checked(path, what="guestbook's entry", limit=ENTRY_MAX, private=True)
     if data is None:
@@ -119,9 +123,9 @@ def last_visit(principal: str, folder: str | None = None) -> Visit | None:
     try:
         values = json.loads(data)
         visit = Visit(str(values["principal"]), float(values["at"]), str(values["source"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConfigError(f"the guestbook's entry {shown(path)} is damaged; remove it: rm {shown(path)}") from None
-    return visit if visit.principal == principal else None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None  # the next login writes it anew
+    return visit if visit.principal == principal and 0 <= visit.at < _LATEST else None
 
 
 def _file_of(principal: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import remote_shell
 from remote_shell import testing
-from remote_shell.errors import CommandRefusedError, ConnectionLostError
+from remote_shell.errors import CommandRefusedError, ConnectionLostError, ShellEndedError
 from tests.server.test_rights import new_line, rewrite
 
 Connect = Callable[[str], dict[str, Any]]
@@ -85,6 +85,13 @@ def test_the_time_that_is_told_is_the_time_that_there_was(
         assert 0.1 <= caught.value.timeout < 15
         with host.popen(["sleep", "60"]) as process:
             assert process.wait() < 0 and process.result is not None and process.result.timed_out
+
+
+def test_a_shell_whose_time_is_over_says_so(server: testing.RunningServer, key: Connect) -> None:
+    with remote_shell.connect(server.targets["tls"], **key('timeout="0.5"')) as host, host.shell() as shell:
+        with pytest.raises(ShellEndedError, match="since its time was over"):
+            while True:
+                shell.run("sleep 60")
 
 
 async def test_the_same_awaited(server: testing.RunningServer, key: Connect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -45,6 +46,15 @@ def test_a_killed_servers_sign_is_none_and_the_next_removes_it(state: Path) -> N
     sign = put_up(ONE)
     assert len(list(state.iterdir())) == 1 and running() == [ONE]
     sign.take_down()
+
+
+def test_two_that_look_at_once_are_no_server(state: Path) -> None:
+    sign = put_up(ONE)
+    os.close(sign._descriptor)  # as if it was killed
+    (path,) = state.iterdir()
+    with path.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert running() == []
 
 
 def test_a_sign_that_was_damaged_is_passed_over(state: Path) -> None:

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from remote_shell.errors import ConfigError
 from remote_shell.identity.invitation import name_of, proving_key
@@ -175,7 +177,9 @@ def test_bounded_and_forgotten(tmp_path: Path, clock: Clock) -> None:
     assert len(list((tmp_path / "i").iterdir())) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"key":"00"}', "\xff", "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"key":"00"}', "\xff", "[" * 5000, '{"key":"00","made":[%s,1,""]}' % ("9" * 400)]
+)
 def test_a_damaged_file(store: Invitations, tmp_path: Path, text: str) -> None:
     record, _ = store.make(600)
     path = tmp_path / "invitations" / record.name
@@ -187,7 +191,17 @@ def test_a_damaged_file(store: Invitations, tmp_path: Path, text: str) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("change", [{"key": "00" * 31}, {"made": [1, 2]}, {"seconds": None}, {"made": ["x", 1, "b"]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "00" * 31},
+        {"made": [1, 2]},
+        {"seconds": None},
+        {"seconds": 1e300},
+        {"seconds": -1},
+        {"made": ["x", 1, "b"]},
+    ],
+)
 def test_a_changed_file(store: Invitations, tmp_path: Path, change: dict[str, object]) -> None:
     record, _ = store.make(600)
     path = tmp_path / "invitations" / record.name
@@ -217,3 +231,24 @@ def test_the_real_clocks() -> None:
     one, other = Moment.now(), Moment.now()
     assert one.boot == other.boot and len(one.boot) == 36
     assert 0 <= other.up - one.up < 10 and abs(other.wall - one.wall) < 10
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70) | st.lists(st.floats(), max_size=4)
+)
+NAMES = ("name", "key", "seconds", "made", "label", "options", "by", "done")
+
+
+@given(change=st.dictionaries(st.sampled_from(NAMES), VALUES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_any_record(change: dict[str, object], tmp_path: Path) -> None:
+    """A file that somebody edited is damaged, or says what it says: nothing but the named errors."""
+    store = Invitations(str(tmp_path / "any"))
+    record, _ = store.make(600)
+    path = tmp_path / "any" / record.name
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    try:
+        store.redeem(record.name, "SHA256:a", done)
+    except (ConfigError, InvitationError):
+        assert not path.exists() or path.stat().st_mode & 0o777 == 0o600
+    path.unlink()

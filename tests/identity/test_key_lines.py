@@ -170,6 +170,27 @@ def test_a_file_that_would_not_count_is_not_written() -> None:
         assert as_nobody(try_it) == repr(["chmod"] * 4 + ["ann@laptop"])
 
 
+def test_a_list_that_can_not_be_written_is_told_before() -> None:
+    with nobodys_folder() as folder:
+        place = os.path.join(folder, "authorized_keys")
+
+        def try_it() -> str:
+            key_lines.check(place)
+            os.chmod(folder, 0o500)
+            try:
+                key_lines.check(place)
+            finally:
+                os.chmod(folder, 0o700)
+            return ""
+
+        give(folder, 0o700)
+        assert "not ours to write to" in as_nobody(try_it)
+        if os.getuid() == 0:
+            os.chown(place, 0, 0)
+            os.chmod(place, 0o644)
+            assert "Permission denied" in as_nobody(lambda: key_lines.check(place))
+
+
 # --- at the same time
 
 

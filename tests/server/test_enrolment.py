@@ -206,6 +206,13 @@ def test_a_key_that_is_listed_is_not_listed_twice(place: Place) -> None:
     assert enrolled is not None and enrolled.again and place.comments() == ["test"]
 
 
+def test_a_line_that_lets_the_key_in_no_more_is_named(place: Place) -> None:
+    key = Ed25519PrivateKey.generate()
+    assert key_lines.add(place.list, PublicKey(blob_of(key)), 'expiry-time="20200101"')
+    assert ask(place.tls, by_invitation(place.invite(), key)) is None
+    assert "on line 2 of" in place.log() and "expired" in place.log() and "take that line away first" in place.log()
+
+
 def wrong(code: bytes) -> dict[str, Prove]:
     """Guesses, by what is wrong about them."""
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -331,7 +338,7 @@ def test_a_list_that_can_not_be_written(place: Place) -> None:
     os.rename(place.list, elsewhere)
     os.mkdir(place.list, 0o700)
     assert ask(place.tls, by_invitation(code, key)) is None
-    assert "can't write the authorized_keys file" in place.log()
+    assert "is not a regular file" in place.log()
     os.rmdir(place.list)
     os.rename(elsewhere, place.list)
     assert ask(place.tls, by_invitation(code, Ed25519PrivateKey.generate())) is None
@@ -372,7 +379,8 @@ def test_the_connection_is_not_read_while_a_key_is_listed(place: Place) -> None:
     guest.handshake.log_in(by_invitation(code, Ed25519PrivateKey.generate())(guest.handshake, Auth(method="key")))
     guest._send()
     socket.socket.shutdown(guest.stranger.sock, socket.SHUT_WR)
-    Guest(place.tls).greet()  # the server's loop has been round
+    assert ask(place.tls, by_invitation(code, Ed25519PrivateKey.generate())) is None, "one thread for each, and no more"
+    assert "at this moment" in place.log()
     os.close(lock)
     guest.handshake.receive_data(guest.stranger.rest())
     assert isinstance(guest.handshake.next_event(), WasEnrolled)

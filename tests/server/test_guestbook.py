@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from pathlib import Path
@@ -68,14 +67,29 @@ def test_a_fault_is_told_once_and_harms_nobody(tmp_path: Path, caplog: pytest.Lo
     assert len(caplog.records) == 1 and "who was here last" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"principal":"a","at":"x","source":"y"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"principal":"a","at":"x","source":"y"}',
+        *(f'{{"principal":"key:SHA256:a","at":{at},"source":"y"}}' for at in ("NaN", "1e300", "-1", "9" * 400)),
+    ],
+)
 def test_a_damaged_entry(tmp_path: Path, text: str) -> None:
     one = book(tmp_path)
     one.note("key:SHA256:a", "x")
     one.close()
     (path,) = tmp_path.iterdir()
     path.write_text(text)
-    with pytest.raises(ConfigError, match="rm "):
-        last_visit("key:SHA256:a", str(tmp_path))
-    os.unlink(path)
     assert last_visit("key:SHA256:a", str(tmp_path)) is None
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        last_visit("key:SHA256:a", str(tmp_path))
+    path.chmod(0o600)
+    again = book(tmp_path)
+    again.note("key:SHA256:a", "y")
+    again.close()
+    visit = last_visit("key:SHA256:a", str(tmp_path))
+    assert visit is not None and visit.source == "y"

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `keys` takes."""
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
-    verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True, help=argparse.SUPPRESS)
+    parser.usage = "%(prog)s VERB [options]"
+    verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True, help=argparse.SUPPRESS, prog=parser.prog)
 
     def verb(name: str, description: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = verbs.add_parser(

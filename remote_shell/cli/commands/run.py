@@ -116,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             options,
             lambda host: host.popen(**given, stdin=PIPE, stdout=PIPE),
             allowed=allowed_for(target, arguments.allow),
+            timeout=arguments.timeout,
         )
     if arguments.json:
         from remote_shell.cli.report import perform_for_report

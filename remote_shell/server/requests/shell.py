@@ -333,7 +333,7 @@ class Shell:
             end["signal"] = done.signal
         if done.statuses:
             end["statuses"] = list(done.statuses)
-        if done.timed_out:
+        if done.timed_out or (self._timed_out and done.shell != "alive"):
             end["timed_out"] = True
         if done.shell != "alive":
             end["shell"] = done.shell

@@ -181,7 +181,7 @@ def test_expired_by_the_clock_there(running: testing.RunningServer, friend: Path
     line = invited(running, "--minutes", "0.0001")
     done = call("pair", home=friend, input=line)
     assert done.returncode == 125
-    assert "expired by the clock over there; ask for a new one" in one_line(done.stderr)
+    assert "expired by the clock over there; the server's log says which. Ask for a new one" in one_line(done.stderr)
     assert "it has expired" in running.read_log()
 
 
