@@ -18,6 +18,7 @@ _COUNTS = frozenset(("cpu", "nice", "nofile", "nproc", "rtprio", "sigpending"))
 RLIMIT_NAMES = _SIZES | _COUNTS
 UNLIMITED = -1  # RLIM_INFINITY
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT])", re.ASCII)
+NOFILE_LEAST = 72  # a live shell has descriptors of ours up to 66
 _NEVER = ("/dev", "/proc")  # a sandbox has its own
 
 
@@ -31,6 +32,8 @@ def read_rlimits(value: object) -> dict[str, int]:
 def _figure(name: str, figure: object) -> int:
     if name not in RLIMIT_NAMES:
         raise ValueError(f"unknown limit {name!a}; known are {', '.join(sorted(RLIMIT_NAMES))}")
+    if name == "nofile" and isinstance(figure, int) and 0 <= figure < NOFILE_LEAST:
+        raise ValueError(f"nofile must be {NOFILE_LEAST} at least: a live shell needs that many")
     if isinstance(figure, int) and not isinstance(figure, bool) and 0 <= figure < 1 << 63:
         return figure
     if figure == "unlimited":

@@ -80,12 +80,8 @@ class Sandbox:
                 shown.setdefault(path, words)
         shown["/dev"] = ["--dev", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
         shown["/dev"] += ["--remount-ro", "/dev"]
-        shown["/proc"] = [
-            "--proc",
-            "/proc",
-            "--remount-ro",
-            "/proc",
-        ]  # root's may else write core_pattern, without any capability
+        # root's, whatever it may else do, could write core_pattern
+        shown["/proc"] = ["--proc", "/proc", "--remount-ro", "/proc"]
         for path in sorted(shown, key=lambda path: path.split("/") if path != "/" else []):  # what is above comes first
             made += shown[path]
         for name in _ROOT_LINKS if "/" not in shown else ():

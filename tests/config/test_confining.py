@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from remote_shell.config.confining import RLIMIT_NAMES
+from remote_shell.config.confining import NOFILE_LEAST, RLIMIT_NAMES
 from remote_shell.config.server import load
 from remote_shell.errors import ConfigError
 from remote_shell.process.confinement import RLIMITS
+from remote_shell.process.shell_link import LOWEST
 
 
 def write(folder: Path, text: str) -> str:
@@ -31,6 +32,7 @@ def test_figures(tmp_path: Path) -> None:
 
 def test_both_sides_know_the_same_names() -> None:
     assert set(RLIMITS) == RLIMIT_NAMES
+    assert NOFILE_LEAST > LOWEST + 2
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,7 @@ def test_both_sides_know_the_same_names() -> None:
     [
         ("files = 3", "rlimits: unknown limit 'files'; known are as, core, cpu, data"),
         ("nofile = -1", 'rlimits: nofile must be a whole number or "unlimited"'),
+        ("nofile = 71", "rlimits: nofile must be 72 at least: a live shell needs that many"),
         ("nofile = true", 'rlimits: nofile must be a whole number or "unlimited"'),
         ("nofile = 1.5", 'rlimits: nofile must be a whole number or "unlimited"'),
         ('nofile = "1K"', 'rlimits: nofile must be a whole number or "unlimited"'),  # it counts, and is no size

@@ -59,6 +59,8 @@ def test_one_command_too_many_over_all_sessions(start: Starter) -> None:
             client.close_channel(ident)
             client.finish(ident)
             until(lambda: other.run(["echo", "room"]).text() == b"room\n", "its place to be free")
+            one.start(["sleep", "1000"])
+            assert code(other, other.open(["true"])).startswith("too_many_commands")
 
 
 def test_the_commands_of_all(start: Starter) -> None:

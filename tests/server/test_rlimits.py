@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import remote_shell
+from remote_shell.config.confining import NOFILE_LEAST
 from remote_shell.errors import CommandNotExecutableError, CommandNotFoundError, ConfigError, WorkingDirectoryError
 from remote_shell.process.confinement import Confinement
 from remote_shell.testing import RunningServer, server
 
 from .conftest import children_of
+from .raw_client import until
 from .unprivileged import server_of_nobody
 
 FILES, PROCESSES, SIZE = 100, 3000, 64 * 1024
@@ -73,6 +75,14 @@ def test_a_command_on_a_terminal(host: remote_shell.Host) -> None:
 def test_a_live_shell(host: remote_shell.Host) -> None:
     with host.shell() as shell:
         assert shell.run(SHOW).stdout.split() == SHOWN
+
+
+@pytest.mark.parametrize("pty", [False, True])
+def test_a_live_shell_with_as_few_descriptors_as_may_be(pty: bool) -> None:
+    with server(config=f"[rlimits]\nnofile = {NOFILE_LEAST}\n") as running, remote_shell.connect(running) as host:
+        with host.shell(pty=pty) as shell:
+            assert shell.run("cd /usr; cat /dev/null; pwd").stdout.strip() == "/usr"
+            assert shell.run("(exit 3) | true | (exit 4)").returncode == 4
 
 
 def test_a_live_shell_on_a_terminal(host: remote_shell.Host) -> None:
@@ -224,4 +234,4 @@ def test_without_its_program(tmp_path: Path) -> None:
 
 
 def test_its_trial_leaves_no_child(limited: RunningServer) -> None:
-    assert children_of(limited.process.pid) == []
+    until(lambda: not children_of(limited.process.pid), "keepers and commands of other tests to be gone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -134,8 +135,6 @@ def test_what_is_listed(account: str) -> None:
             status, _, said = run(host, "true", cwd=f"{folder}/hidden")
             assert status == 125 and "cannot change directory" in said
     finally:
-        import shutil
-
         shutil.rmtree(folder)
 
 
@@ -212,7 +211,7 @@ def test_environment_directory_and_name(running: RunningServer, account: str) ->
     with server_of_nobody("") if account == "nobody" else server(("tls:127.0.0.1:0",)) as plain:
         for one in (plain, running):
             with connect(one) as host:
-                texts = [run(host, *look, **more)[1] for more in options]
+                texts = [run(host, *argv, **more)[1] for more in options for argv in (look, ["env", "-0"])]
                 seen.append([re.sub("REMOTE_SHELL_COMMAND_ID=[^\0]*", "", text) for text in texts])
     assert seen[0] == seen[1]
 
