@@ -49,7 +49,8 @@ def start(kind: str, target: str, file: Path) -> tuple[list[str], list[tuple[str
 
 @pytest.mark.parametrize(
     "kind",
-    ["REPL with a command", "REPL with vim", "shell --raw", "shell --raw with vim", "run --pty", "run --pty with vim"],
+    ["REPL with a command", "shell --raw", "run --pty"]
+    + [pytest.param(f"{kind} with vim", marks=pytest.mark.slow) for kind in ("REPL", "shell --raw", "run --pty")],
 )
 def test_a_killed_client_leaves_no_process_behind(kind: str, forgetful: testing.RunningServer, tmp_path: Path) -> None:
     words, steps = start(kind, str(forgetful), tmp_path / "file")

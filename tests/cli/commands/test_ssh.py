@@ -325,7 +325,7 @@ def test_a_command_of_the_settings(target: str, tmp_path: Path) -> None:
 # --- subsystems
 
 
-@screen
+@pytest.mark.slow  # needs Debian's openssh-sftp-server
 def test_sftp_is_a_subsystem(target: str, tmp_path: Path) -> None:
     """SSH_FXP_INIT of version 3, and the answer: draft-ietf-secsh-filexfer-02."""
     with started(tmp_path, "-s", "--", target, "sftp", stdin=subprocess.PIPE) as process:
