@@ -300,10 +300,12 @@ def test_a_title_at_the_prompt_and_what_is_kept_of_output(target: str, tmp_path:
     with repl(target, tmp_path) as terminal:
         assert "abc" in run(terminal, r"printf 'a\033]2;evil\007b\033[31mc\n'")
         assert terminal.screen.title == ""
-        assert "a^[]2;evil^Gbc" in run(terminal, ":out"), "it is shown, and nothing is asked or set once more"
-        assert "[2]" in run(terminal, rf":bg {EVIL}")
-        run(terminal, ":wait 2")
-        assert SEEN in run(terminal, ":attach 2")
+        run(terminal, r"printf '\033]2;'")
+        assert "42x" in run(terminal, "echo $((41 + 1))x"), "what one command began does not go on in the next"
+        assert "a^[]2;evil^Gbc" in run(terminal, ":out 1"), "it is shown, and nothing is asked or set once more"
+        assert "[4]" in run(terminal, rf":bg {EVIL}")
+        run(terminal, ":wait 4")
+        assert SEEN in run(terminal, ":attach 4")
 
 
 @pytest.mark.screen

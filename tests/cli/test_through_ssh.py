@@ -110,6 +110,19 @@ def test_ssh_asks_on_the_terminal_and_says_when_it_was_wrong(ssh: FakeSsh, home:
 
 
 @pytest.mark.screen
+def test_what_ssh_says_is_shown_and_not_obeyed(ssh: FakeSsh, home: Path) -> None:
+    """The other side's start-up files may have a word in it."""
+    ssh.manner(rf"printf 'a banner\033]2;evil\007\n' >&2; {ASKS}")
+    with asked(home, "run", "--connect-timeout", "0.5", "ssh:box", "cat") as terminal:
+        terminal.wait_for("a banner^[]2;evil^G")
+        terminal.wait_for("box password:")
+        terminal.type("secret\r")
+        terminal.wait_for("piped: input")
+        terminal.wait_end()
+        assert terminal.screen.title == ""
+
+
+@pytest.mark.screen
 @pytest.mark.parametrize("command", [["run", "ssh:box", "true"], ["shell", "ssh:box"]], ids=["run", "shell"])
 def test_ctrl_c_while_ssh_asks_leaves_the_terminal_as_it_was(ssh: FakeSsh, home: Path, command: list[str]) -> None:
     ssh.manner(ASKS)

@@ -41,6 +41,7 @@ fingerprint = "{PIN}"
 groups = ["linux", "ci"]
 colour = "yellow"
 production = true
+allow = ["title", "clipboard"]
 [hosts.small]
 target = "unix:/x"
 """)
@@ -50,8 +51,10 @@ target = "unix:/x"
     assert host.identity == "/h/.ssh/id_ed25519"
     assert host.secret_file == str(file.parent / "box.secret")
     assert (host.fingerprint, host.groups, host.colour, host.production) == (PIN, ("linux", "ci"), "yellow", True)
+    assert host.allow == {"title", "clipboard"}
     small = lookup("small")
     assert small is not None
+    assert small.allow == frozenset()
     assert (small.identity, small.groups, small.production) == (None, (), False)
     assert lookup("other") is None
     assert repr(small) == "Host('small', Target('unix:/x'))"
@@ -111,6 +114,9 @@ def test_a_name_of_the_file_wins_over_a_host_name(file: Path) -> None:
         ('[hosts.a]\ntarget = "h"\nfingerprint = "SHA256:x"', r"\[hosts.a\] fingerprint: 'SHA256:x' is not"),
         ('[hosts.a]\ntarget = "h"\ncolour = "mauve"', "colour: must be one of black, red"),
         ('[hosts.a]\ntarget = "h"\nproduction = 1', "production: must be true or false"),
+        ('[hosts.a]\ntarget = "h"\nallow = "title"', "allow: must be a list of title, clipboard, all"),
+        ('[hosts.a]\ntarget = "h"\nallow = ["colour"]', "allow: must be a list of title, clipboard, all"),
+        ('[hosts.a]\ntarget = "h"\nallow = [["title"]]', "allow: must be a list of title, clipboard, all"),
         ('[hosts.a]\ntarget = "h"\ngroups = "ci"', "groups: must be a list"),
         ('[hosts.a]\ntarget = "h"\ngroups = ["a b"]', "groups: must be a list"),
         ('[hosts.a]\ntarget = "h"\nlabel = "\\u001b"', "label: must be a text"),
