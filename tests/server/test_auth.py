@@ -266,6 +266,7 @@ def threaded(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[T
     home.mkdir(mode=0o700)
     write(str(home / "authorized_keys"), PublicKey(unbase64(public[0].key), "test").line() + "\n")
     monkeypatch.setattr("remote_shell.server.server.prepare_process", lambda: None)  # it would change this process
+    monkeypatch.setenv("REMOTE_SHELL_HOME", str(home))  # its guestbook is not to be that of who runs the tests
     server = Threaded(str(home))
     yield server, by_key(key)
     server.close()
