@@ -257,7 +257,7 @@ def _headed(rng: random.Random, frame: bytes) -> bytes:
     length, kind, channel = HEADER.unpack_from(frame) if len(frame) >= HEADER_SIZE else (0, 0, 0)
     match rng.randrange(3):
         case 0:
-            length = rng.choice((*LENGTHS, max(0, length - 1), length + 1))
+            length = rng.choice((*LENGTHS, max(0, length - 1), (length + 1) % 2**32))
         case 1:
             kind = rng.choice((*INTERESTING, rng.randrange(256)))
         case _:
@@ -282,7 +282,7 @@ def _bitten(rng: random.Random, data: bytes) -> bytes:
             case 4:
                 bad[at:at] = bad[at : at + rng.choice((1, 9, 60))]
             case _:
-                del bad[rng.randrange(len(bad) // 2 + 1, len(bad) + 1) :]
+                del bad[rng.randint(len(bad) // 2, len(bad)) :]
     return bytes(bad)
 
 
