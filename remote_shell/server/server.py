@@ -305,10 +305,13 @@ class Server:
         if isinstance(address, tuple):
             peer = f"{target.kind} {address[0]}:{address[1]}"
 
-        def left() -> None:
+        def left(known: bool) -> None:
             # place 0 is nobody's: a newcomer that is evicted at once has given its place back already
             self._arrivals.discard(arrival)
-            self._strangers.leave(source, place)
+            if known:
+                self._strangers.welcome(source, place)
+            else:
+                self._strangers.leave(source, place)
 
         def evict() -> None:
             log.info("%s: gave its place to a newcomer", peer)

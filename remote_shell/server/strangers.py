@@ -1,7 +1,8 @@
 """Strangers: connections before login. Admission, and who has to go when the places are full.
 
 The newest is never refused. When the places are full, the source (an IPv4 address, an IPv6 /64) with most arrivals in the last minute
-loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out.
+loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out. An arrival that
+logged in counts no more: a script that logs in again and again must not be the noisiest of all.
 Counting is bounded: a table of sources in two halves of the window, the older half forgotten as time goes on.
 """
 
@@ -56,8 +57,14 @@ class Strangers:
             self._evict_one()
         return place
 
+    def welcome(self, source: str, place: int) -> None:
+        """A stranger logged in, and so was none: its arrival is not held against its source."""
+        self.leave(source, place)
+        if self._recent.get(source):
+            self._recent[source] -= 1
+
     def leave(self, source: str, place: int) -> None:
-        """A stranger logged in or went away. Safe to repeat."""
+        """A stranger went away. Safe to repeat."""
         places = self._places.get(source)
         if places is not None and places.pop(place, None) is not None:
             self._count -= 1

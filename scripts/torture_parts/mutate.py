@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import statistics
 from collections import Counter
@@ -15,6 +17,7 @@ from torture_parts.figure import Figure, Settings, at_most, none, told
 BLOCK = 5_000  # inputs of one errand
 WARM = 4  # a worker's first errands, in which caches fill
 MIB = 2**20
+TRIM = ctypes.CDLL(None).malloc_trim
 
 
 def run(settings: Settings) -> Iterator[Figure]:
@@ -47,4 +50,6 @@ def errand(seed: int, numbers: range) -> tuple[dict[str, int], list[str], int, i
         found, escaped = dict(attack_many(seed, numbers)), []
     except EscapedError as error:
         found, escaped = {}, [str(error)]
+    gc.collect()
+    TRIM(0)  # else the allocator keeps some MiB for later, now and then
     return found, escaped, os.getpid(), resident(os.getpid())

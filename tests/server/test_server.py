@@ -213,6 +213,19 @@ def test_a_flood_does_not_keep_a_known_user_out(start: Starter) -> None:
         sock.close()
 
 
+def test_who_logs_in_often_is_not_taken_for_a_flood(start: Starter) -> None:
+    """More logins from one address than silent strangers from any other: each gets in at the first try."""
+    running = start(listen=("tcp:127.0.0.1:0",), strangers_max=10)
+    target, prove = running.targets["tcp"], by_key(running.identity)
+    silent = [dial(target, f"127.0.0.{2 + number % 12}") for number in range(24)]
+    until(lambda: running.read_log().count("gave its place") >= 14, "the places are full")
+    for _ in range(20):
+        RawClient(target, prove, source="127.0.0.1").bye()
+        silent.append(dial(target, f"127.0.0.{2 + len(silent) % 12}"))
+    for sock in silent:
+        sock.close()
+
+
 def test_one_that_takes_its_time_survives_a_flood(start: Starter) -> None:
     """The newest of a quiet source keeps its place while a noisy one fills and refills all others."""
     running = start(listen=("tcp:127.0.0.1:0",), strangers_max=10)

@@ -51,6 +51,24 @@ def test_arrivals_are_forgotten_after_a_minute() -> None:
     assert "was noisy" not in evicted
 
 
+def test_logins_do_not_make_a_source_noisy() -> None:
+    """A script logs in a hundred times; others, who never do, come but a few times each. They pay."""
+    strangers = Strangers(LIMITS)
+    evicted: list[str] = []
+    for turn in range(100):
+        place = strangers.admit("script", lambda: evicted.append("script"), turn / 10)
+        if turn % 10 == 0:
+            for number in range(5):
+                source = f"stranger {number}"
+                strangers.admit(source, lambda source=source: evicted.append(source), turn / 10)  # type: ignore[misc]
+        strangers.welcome("script", place)
+    assert evicted and "script" not in evicted
+    for _ in range(200):
+        strangers.welcome("script", 0)  # safe to repeat
+    strangers.admit("script", lambda: None, 11)
+    assert strangers._recent["script"] == 1
+
+
 def test_leaving_twice_is_one_place() -> None:
     strangers = Strangers(LIMITS)
     place = strangers.admit("a", lambda: None, 0)
