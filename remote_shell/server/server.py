@@ -43,6 +43,7 @@ log = logging.getLogger("remote_shell.server")
 
 BACKLOG = 1024
 ACCEPTS_A_TURN = 64  # so that a flood of connections never keeps the sessions waiting
+GIVEN_TOLD = 1.0  # seconds between two lines of the log about strangers that gave their places
 PAUSE = 0.5  # seconds without accepting when descriptors ran out
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -63,6 +64,8 @@ class Server:
         self._reaper: OrphanReaper | None = None
         self._authenticator: Authenticator | None = None
         self.visits = 0  # connections so far
+        self._given = 0  # strangers that gave their places, not told yet
+        self._last_given = ""
 
     @property
     def fingerprint(self) -> str | None:
@@ -314,7 +317,7 @@ class Server:
                 self._strangers.leave(source, place)
 
         def evict() -> None:
-            log.info("%s: gave its place to a newcomer", peer)
+            self._gave_way(peer)
             arrival.leave()
 
         arrival = Arrival(
@@ -329,6 +332,18 @@ class Server:
         )
         self._arrivals.add(arrival)
         place = self._strangers.admit(source, evict, self._context.loop.time())
+
+    def _gave_way(self, peer: str) -> None:
+        """One line a second for all: a flood must not fill the disk."""
+        assert self._context is not None, "not started"
+        if not self._given:
+            self._context.loop.call_later(GIVEN_TOLD, self._tell_given)
+        self._given += 1
+        self._last_given = peer
+
+    def _tell_given(self) -> None:
+        given, self._given = self._given, 0
+        log.info("%d before login gave their places to newcomers, the last of them %s", given, self._last_given)
 
 
 async def serve(

@@ -8,17 +8,22 @@ Counting is bounded: a table of sources in two halves of the window, the older h
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 
 from remote_shell.limits import Limits
 
+Rank = tuple[int, int, str]  # minus its arrivals, minus its places, the source
+
 
 def source_of(address: object) -> str:
     """Who a peer counts as: its IPv4 address, its IPv6 /64, or "local" for a Unix socket."""
     if not isinstance(address, tuple) or not address:
         return "local"
+    if len(address) == 2:
+        return str(address[0])  # ip(7): dotted, in one form; a flood has no time for more
     try:
         ip = ip_address(str(address[0]).split("%", 1)[0])
     except ValueError:
@@ -39,6 +44,9 @@ class Strangers:
         self._places: dict[str, OrderedDict[int, Callable[[], None]]] = {}  # source -> its strangers, oldest first
         self._count = 0
         self._next = 0
+        # The noisiest first. A source's last rank counts, and may be too high: who leaves is not looked for in here.
+        self._queue: list[Rank] = []
+        self._ranks: dict[str, Rank] = {}
         self._recent: dict[str, int] = {}
         self._older: dict[str, int] = {}
         self._turned_at = 0.0
@@ -52,6 +60,7 @@ class Strangers:
         self._next += 1
         place = self._next
         self._places.setdefault(source, OrderedDict())[place] = evict
+        self._rank(source)
         self._count += 1
         if self._count > self._limits.strangers_max:
             self._evict_one()
@@ -69,7 +78,7 @@ class Strangers:
         if places is not None and places.pop(place, None) is not None:
             self._count -= 1
             if not places:
-                del self._places[source]
+                del self._places[source], self._ranks[source]
 
     def _count_arrival(self, source: str, now: float) -> None:
         half = self._limits.arrivals_window / 2
@@ -80,12 +89,25 @@ class Strangers:
         if source in self._recent or len(self._recent) < self._limits.arrivals_sources_max:
             self._recent[source] = self._recent.get(source, 0) + 1
 
-    def _evict_one(self) -> None:
-        def arrivals(source: str) -> tuple[int, int]:
-            count = self._recent.get(source, 0) + self._older.get(source, 0)
-            return count, len(self._places[source])
+    def _rank(self, source: str) -> Rank:
+        """Where it stands now. A search through all sources for each eviction would be dear where a flood has a thousand of them."""
+        count = self._recent.get(source, 0) + self._older.get(source, 0)
+        rank = (-count, -len(self._places[source]), source)
+        if rank != self._ranks.get(source):
+            self._ranks[source] = rank
+            heapq.heappush(self._queue, rank)
+            if len(self._queue) > 8 * self._limits.strangers_max:
+                self._queue = sorted(self._ranks.values())
+        return rank
 
-        noisiest = max(self._places, key=arrivals)
+    def _evict_one(self) -> None:
+        while True:
+            rank = heapq.heappop(self._queue)
+            noisiest = rank[2]
+            if rank == self._ranks.get(noisiest):  # else it has another by now
+                del self._ranks[noisiest]
+                if self._rank(noisiest) == rank:
+                    break
         place, evict = next(iter(self._places[noisiest].items()))
         self.leave(noisiest, place)
         evict()
