@@ -25,6 +25,9 @@ from tests.server.conftest import children_of, descriptors, resident
 from torture_parts.figure import Figure, Settings, at_most, none, show, told
 
 CLIENTS = 50
+# Ids of ended commands are remembered, by default 100,000, 0.7 KiB each: more than these minutes bring, so memory would grow as it should
+REMEMBERED = 1000
+CONFIG = f"[limits]\ncommands_remembered_max = {REMEMBERED}\n"
 MIB = 2**20
 SECOND = 1.0
 
@@ -146,7 +149,7 @@ def run(settings: Settings) -> Iterator[Figure]:
     """All of it."""
     seconds, clients = settings.long(600, 10), CLIENTS if not settings.quick else 8
     rng = random.Random(settings.seed)
-    with server(("tls:127.0.0.1:0",)) as running, Proxy(running.targets["tls"], latency=0.002) as proxy:
+    with server(("tls:127.0.0.1:0",), config=CONFIG) as running, Proxy(running.targets["tls"], latency=0.002) as proxy:
         load = Load(running, settings.seed)
         before = warmed(running)
         ready = threading.Barrier(clients + 1)
@@ -169,6 +172,7 @@ def run(settings: Settings) -> Iterator[Figure]:
     yield none("tracebacks in the server's log", int(broken))
     fifth = max(1, len(sizes) // 5)
     early, late = statistics.median(sizes[fifth : 2 * fifth] or sizes), statistics.median(sizes[-fifth:])
+    yield told("ended commands that the server remembers here (100,000 by default, 0.7 KiB each)", f"{REMEMBERED:,}")
     what = f"memory, from the second fifth ({early / MIB:.0f} MiB) to the last"
     yield at_most(what, 5, (late - early) / MIB, " MiB", 1)
     yield Figure("descriptors and children afterwards", f"{before}", f"{after}", after == before)
