@@ -53,7 +53,7 @@ def _ssh_client(pid: int) -> str:
     return ""
 
 
-def _nothing() -> None:
+def _nothing(known: bool) -> None:
     """Nobody is told twice."""
 
 
@@ -71,10 +71,10 @@ class Arrival:
         key_hash: bytes,
         authenticator: Authenticator,
         sessions: Sessions,
-        on_leave: Callable[[], None],
+        on_leave: Callable[[bool], None],
     ) -> None:
         """`source`: the peer's address, or "unix". `tls`: the server's SSLContext, or None. `on_leave` is called once, when this is no
-        stranger any more."""
+        stranger any more; True after a login."""
         sock.setblocking(False)
         self._sock = sock
         self._peer = peer  # for the log
@@ -101,7 +101,7 @@ class Arrival:
             self._link.close()
         self._sock.close()
 
-    def _depart(self) -> None:
+    def _depart(self, *, known: bool = False) -> None:
         if self._left:
             return
         self._left = True
@@ -110,7 +110,7 @@ class Arrival:
             self._context.loop.remove_reader(self._sock.fileno())
         # It refers to us: as a cycle we would live, with 8 KiB of TLS, until the collector's rare turn.
         on_leave, self._on_leave = self._on_leave, _nothing
-        on_leave()
+        on_leave(known)
 
     def _too_slow(self) -> None:
         log.info("%s: no login within %.0f s", self._peer, self._context.limits.login_time)
@@ -278,7 +278,7 @@ class Arrival:
         session.logged_in(auth.method, peer.software, resumed=resumed)
         if not login.principal.startswith("uid:"):  # this account itself is on no list
             context.guests.note(login.principal, session.peer)
-        self._depart()
+        self._depart(known=True)
         try:
             session.attach(link, handshake.decoder, peer, auth.received if resumed else 0)
         except RemoteProtocolError as error:

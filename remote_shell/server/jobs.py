@@ -13,13 +13,16 @@ import marshal
 import os
 import socket
 from collections.abc import Callable
+from typing import TypeVar
 
 from remote_shell.errors import ConfigError
 from remote_shell.jobs import orders
 from remote_shell.jobs.table import JobFacts, Slot, Table
 from remote_shell.limits import Limits
+from remote_shell.transfer.threads import no_thread
 
 log = logging.getLogger("remote_shell.server")
+T = TypeVar("T")
 
 _ANSWER = 4096  # bytes of the socket or the pipe that are read at once
 _AGAIN = 0.02  # seconds until a keeper that could not be asked is asked again
@@ -68,8 +71,17 @@ class Jobs:
         if now - self._swept < self.limits.job_sweep_time or self._sweeping is not None:
             return
         self._swept = now
-        self._sweeping = self.loop.run_in_executor(None, self.table.sweep)
+        self._sweeping = self.in_thread(self.table.sweep)
         self._sweeping.add_done_callback(self._swept_out)
+
+    def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """What `work` returns or raises, which may wait for a disk; OSError (EAGAIN) where no thread is to be had."""
+        try:
+            return self.loop.run_in_executor(None, work)
+        except RuntimeError:
+            found: asyncio.Future[T] = self.loop.create_future()
+            found.set_exception(no_thread())
+            return found
 
     def _swept_out(self, done: asyncio.Future[int]) -> None:
         self._sweeping = None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from remote_shell.errors import LedgerError
 from remote_shell.limits import Limits
+from remote_shell.transfer.threads import no_thread
 
 log = logging.getLogger("remote_shell.server")
 
@@ -48,8 +49,13 @@ class Scribe:
             return
         if self._thread is None:
             # A daemon: a disk that hangs must not keep the server from its end.
-            self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                tell(LedgerError(no_thread().strerror))
+                return
+            self._thread = thread
         self._works.put(_Order(work, tell, hurried))
 
     def close(self) -> None:

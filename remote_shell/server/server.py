@@ -50,6 +50,7 @@ log = logging.getLogger("remote_shell.server")
 
 BACKLOG = 1024
 ACCEPTS_A_TURN = 64  # so that a flood of connections never keeps the sessions waiting
+GIVEN_TOLD = 1.0  # seconds between two lines of the log about strangers that gave their places
 PAUSE = 0.5  # seconds without accepting when descriptors ran out
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -72,6 +73,8 @@ class Server:
         self._authenticator: Authenticator | None = None
         self._revocation: Revocation | None = None
         self.visits = 0  # connections so far
+        self._given = 0  # strangers that gave their places, not told yet
+        self._last_given = ""
 
     @property
     def fingerprint(self) -> str | None:
@@ -353,13 +356,16 @@ class Server:
         if isinstance(address, tuple):
             peer, where = f"{target.kind} {address[0]}:{address[1]}", str(address[0])
 
-        def left() -> None:
+        def left(known: bool) -> None:
             # place 0 is nobody's: a newcomer that is evicted at once has given its place back already
             self._arrivals.discard(arrival)
-            self._strangers.leave(source, place)
+            if known:
+                self._strangers.welcome(source, place)
+            else:
+                self._strangers.leave(source, place)
 
         def evict() -> None:
-            log.info("%s: gave its place to a newcomer", peer)
+            self._gave_way(peer)
             arrival.leave()
 
         arrival = Arrival(
@@ -375,6 +381,18 @@ class Server:
         )
         self._arrivals.add(arrival)
         place = self._strangers.admit(source, evict, self._context.loop.time())
+
+    def _gave_way(self, peer: str) -> None:
+        """One line a second for all: a flood must not fill the disk."""
+        assert self._context is not None, "not started"
+        if not self._given:
+            self._context.loop.call_later(GIVEN_TOLD, self._tell_given)
+        self._given += 1
+        self._last_given = peer
+
+    def _tell_given(self) -> None:
+        given, self._given = self._given, 0
+        log.info("%d before login gave their places to newcomers, the last of them %s", given, self._last_given)
 
 
 async def serve(

@@ -1,12 +1,13 @@
 """Strangers: connections before login. Admission, and who has to go when the places are full.
 
 The newest is never refused. When the places are full, the source (an IPv4 address, an IPv6 /64) with most arrivals in the last minute
-loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out.
-Counting is bounded: a table of sources in two halves of the window, the older half forgotten as time goes on.
+loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out. An arrival that
+logged in counts no more: a script that logs in again and again must not be the noisiest of all.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -14,11 +15,15 @@ from ipaddress import ip_address
 from remote_shell.limits import Limits
 from remote_shell.server.tally import Tally
 
+Rank = tuple[int, int, str]  # minus its arrivals, minus its places, the source
+
 
 def source_of(address: object) -> str:
     """Who a peer counts as: its IPv4 address, its IPv6 /64, or "local" for a Unix socket."""
     if not isinstance(address, tuple) or not address:
         return "local"
+    if len(address) == 2:
+        return str(address[0])  # ip(7): dotted, in one form; a flood has no time for more
     try:
         ip = ip_address(str(address[0]).split("%", 1)[0])
     except ValueError:
@@ -40,6 +45,9 @@ class Strangers:
         self._count = 0
         self._next = 0
         self._arrived = Tally(limits.arrivals_window, limits.arrivals_sources_max)
+        # The noisiest first. A source's last rank counts, and may be too high: who leaves is not looked for in here.
+        self._queue: list[Rank] = []
+        self._ranks: dict[str, Rank] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -50,24 +58,43 @@ class Strangers:
         self._next += 1
         place = self._next
         self._places.setdefault(source, OrderedDict())[place] = evict
+        self._rank(source)
         self._count += 1
         if self._count > self._limits.strangers_max:
             self._evict_one()
         return place
 
+    def welcome(self, source: str, place: int) -> None:
+        """A stranger logged in, and so was none: its arrival is not held against its source."""
+        self.leave(source, place)
+        self._arrived.take_back(source)
+
     def leave(self, source: str, place: int) -> None:
-        """A stranger logged in or went away. Safe to repeat."""
+        """A stranger went away. Safe to repeat."""
         places = self._places.get(source)
         if places is not None and places.pop(place, None) is not None:
             self._count -= 1
             if not places:
-                del self._places[source]
+                del self._places[source], self._ranks[source]
+
+    def _rank(self, source: str) -> Rank:
+        """Where it stands now. A search through all sources for each eviction would be dear where a flood has a thousand of them."""
+        rank = (-self._arrived.count(source), -len(self._places[source]), source)
+        if rank != self._ranks.get(source):
+            self._ranks[source] = rank
+            heapq.heappush(self._queue, rank)
+            if len(self._queue) > 8 * self._limits.strangers_max:
+                self._queue = sorted(self._ranks.values())
+        return rank
 
     def _evict_one(self) -> None:
-        def arrivals(source: str) -> tuple[int, int]:
-            return self._arrived.count(source), len(self._places[source])
-
-        noisiest = max(self._places, key=arrivals)
+        while True:
+            rank = heapq.heappop(self._queue)
+            noisiest = rank[2]
+            if rank == self._ranks.get(noisiest):  # else it has another by now
+                del self._ranks[noisiest]
+                if self._rank(noisiest) == rank:
+                    break
         place, evict = next(iter(self._places[noisiest].items()))
         self.leave(noisiest, place)
         evict()

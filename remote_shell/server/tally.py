@@ -19,6 +19,11 @@ class Tally:
         if source in self._recent or len(self._recent) < self._sources_max:
             self._recent[source] = self._recent.get(source, 0) + 1
 
+    def take_back(self, source: str) -> None:
+        """Once less, if it is among the recent."""
+        if self._recent.get(source):
+            self._recent[source] -= 1
+
     def count(self, source: str) -> int:
         """How often, as of the last time that any was added."""
         return self._recent.get(source, 0) + self._older.get(source, 0)

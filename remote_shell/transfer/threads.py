@@ -8,6 +8,7 @@ Neighbours: `sending` and `receiving` do the work; the server's requests and the
 from __future__ import annotations
 
 import asyncio
+import errno
 import queue
 import threading
 from collections.abc import Callable
@@ -21,6 +22,11 @@ _CLOSE, _END, _MORE = object(), object(), object()
 _AHEAD = 2  # pieces that are read ahead of the channel's room
 
 
+def no_thread() -> OSError:
+    """What `threading` calls RuntimeError: EAGAIN of pthread_create(3)."""
+    return OSError(errno.EAGAIN, "no more threads or processes can be started here now; try again when some have ended")
+
+
 class _Worker:
     """The thread. Its subclasses say what is done with a batch, and what with the result in the loop."""
 
@@ -32,8 +38,13 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin. Where the system has no thread for it, it has failed."""
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.gone.set()
+            self._loop.call_soon(self._failed, no_thread())
+            self._loop.call_soon(self._over, None)
 
     def stop(self) -> None:
         """End soon: what is under way is left as the next attempt can use it. Nothing is called back but `_over`."""

@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -190,6 +191,14 @@ def test_the_socket_is_for_its_owner_alone(served: RunningServer) -> None:
 # --- admission
 
 
+def gave_way(running: RunningServer) -> int:
+    """How many strangers did, by the log: a line a second, however many they are."""
+    found = re.findall(
+        r"(\d+) before login gave their places to newcomers, the last of them tcp 127", running.read_log()
+    )
+    return sum(map(int, found))
+
+
 def test_a_flood_does_not_keep_a_known_user_out(start: Starter) -> None:
     """Silent strangers from four sources, ten times as many as there are places; those that lose theirs are closed."""
     running = start(listen=("tcp:127.0.0.1:0",), strangers_max=20)
@@ -199,7 +208,7 @@ def test_a_flood_does_not_keep_a_known_user_out(start: Starter) -> None:
         flood.append(dial(target, f"127.0.0.{2 + number % 4}"))
         if number % 10 == 9:
             RawClient(target, prove, source="127.0.0.1").bye()
-    until(lambda: running.read_log().count("gave its place") >= 180, "the oldest had to go")
+    until(lambda: gave_way(running) >= 180, "the oldest had to go")
     closed = 0
     for sock in flood:
         sock.setblocking(False)
@@ -213,13 +222,26 @@ def test_a_flood_does_not_keep_a_known_user_out(start: Starter) -> None:
         sock.close()
 
 
+def test_who_logs_in_often_is_not_taken_for_a_flood(start: Starter) -> None:
+    """More logins from one address than silent strangers from any other: each gets in at the first try."""
+    running = start(listen=("tcp:127.0.0.1:0",), strangers_max=10)
+    target, prove = running.targets["tcp"], by_key(running.identity)
+    silent = [dial(target, f"127.0.0.{2 + number % 12}") for number in range(24)]
+    until(lambda: gave_way(running) >= 14, "the places are full")
+    for _ in range(20):
+        RawClient(target, prove, source="127.0.0.1").bye()
+        silent.append(dial(target, f"127.0.0.{2 + len(silent) % 12}"))
+    for sock in silent:
+        sock.close()
+
+
 def test_one_that_takes_its_time_survives_a_flood(start: Starter) -> None:
     """The newest of a quiet source keeps its place while a noisy one fills and refills all others."""
     running = start(listen=("tcp:127.0.0.1:0",), strangers_max=10)
     target = running.targets["tcp"]
     honest = Stranger(target, source="127.0.0.1")
     flood = [dial(target, "127.0.0.9") for _ in range(100)]
-    until(lambda: running.read_log().count("gave its place") >= 91, "the noisy one pays")
+    until(lambda: gave_way(running) >= 91, "the noisy one pays")
     honest.send(control(make_hello()))
     assert b'"hello"' in honest.read(), "it is still there"
     assert "tcp 127.0.0.1" not in running.read_log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from remote_shell.limits import DEFAULT_LIMITS
@@ -49,6 +50,57 @@ def test_arrivals_are_forgotten_after_a_minute() -> None:
     for _ in range(12):
         strangers.admit("is noisy", lambda: evicted.append("is noisy"), 200)
     assert "was noisy" not in evicted
+
+
+def test_logins_do_not_make_a_source_noisy() -> None:
+    """A script logs in a hundred times; others, who never do, come but a few times each. They pay."""
+    strangers = Strangers(LIMITS)
+    evicted: list[str] = []
+    for turn in range(100):
+        place = strangers.admit("script", lambda: evicted.append("script"), turn / 10)
+        if turn % 10 == 0:
+            for number in range(5):
+                source = f"stranger {number}"
+                strangers.admit(source, lambda source=source: evicted.append(source), turn / 10)  # type: ignore[misc]
+        strangers.welcome("script", place)
+    assert evicted and "script" not in evicted
+    for _ in range(200):
+        strangers.welcome("script", 0)  # safe to repeat
+    strangers.admit("script", lambda: None, 11)
+    assert strangers._recent["script"] == 1
+
+
+class Compared(Strangers):
+    """Looks at all sources before each eviction: whoever is evicted must be as noisy as the noisiest."""
+
+    evictions = 0
+
+    def _evict_one(self) -> None:
+        def noise(source: str) -> tuple[int, int]:
+            return self._recent.get(source, 0) + self._older.get(source, 0), len(self._places[source])
+
+        noises = {source: noise(source) for source in self._places}
+        places = {source: len(of) for source, of in self._places.items()}
+        super()._evict_one()
+        (evicted,) = (source for source, count in places.items() if len(self._places.get(source, ())) != count)
+        assert noises[evicted] == max(noises.values())
+        self.evictions += 1
+
+
+def test_the_noisiest_is_found_whatever_came_and_went() -> None:
+    rng = random.Random(1)
+    strangers = Compared(LIMITS)
+    now = 0.0
+    for _ in range(5000):
+        now += rng.choice((0.01, 1.0, 20.0)) if rng.random() < 0.1 else 0.0
+        source = f"s{min(rng.randrange(12), rng.randrange(12))}"
+        place = strangers.admit(source, lambda: None, now)
+        if rng.random() < 0.2:
+            strangers.welcome(source, place)
+        for other, places in list(strangers._places.items()):
+            if rng.random() < 0.05:
+                strangers.leave(other, next(iter(places)))
+    assert strangers.evictions > 500 and len(strangers._queue) <= 8 * LIMITS.strangers_max
 
 
 def test_leaving_twice_is_one_place() -> None:

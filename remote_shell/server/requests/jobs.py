@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import Any, Literal
 
 from remote_shell.errors import CommandError, ConfigError
@@ -30,7 +31,7 @@ def start_jobs(context: Context, channel: ServerChannel, message: Open) -> Reque
         channel.reject("resources", reason(error))
         return None
     context.jobs.sweep()
-    return Listing(channel, context.loop.run_in_executor(None, table.of, channel.principal))
+    return Listing(channel, context.jobs.in_thread(partial(table.of, channel.principal)))
 
 
 def start_job_logs(context: Context, channel: ServerChannel, message: Open) -> Request | None:

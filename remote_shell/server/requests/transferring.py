@@ -5,6 +5,7 @@ Must never touch a disk: that is the thread's. Neighbours: `put` and `get` begin
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -103,7 +104,8 @@ class Transfer(Wire):
     def failed(self, error: BaseException) -> None:
         """The destination can't be used, the client broke the rules, or a fault of ours."""
         if isinstance(error, OSError) and not self._opened:
-            self._end(lambda: self._channel.reject("bad_path", names.reason(error)[:1000], names.errno_name(error)))
+            code = "resources" if error.errno == errno.EAGAIN else "bad_path"
+            self._end(lambda: self._channel.reject(code, names.reason(error)[:1000], names.errno_name(error)))
             return
 
         def raise_it() -> None:
