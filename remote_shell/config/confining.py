@@ -32,9 +32,9 @@ def read_rlimits(value: object) -> dict[str, int]:
 def _figure(name: str, figure: object) -> int:
     if name not in RLIMIT_NAMES:
         raise ValueError(f"unknown limit {name!a}; known are {', '.join(sorted(RLIMIT_NAMES))}")
-    if name == "nofile" and isinstance(figure, int) and 0 <= figure < NOFILE_LEAST:
-        raise ValueError(f"nofile must be {NOFILE_LEAST} at least: a live shell needs that many")
     if isinstance(figure, int) and not isinstance(figure, bool) and 0 <= figure < 1 << 63:
+        if name == "nofile" and figure < NOFILE_LEAST:
+            raise ValueError(f"nofile must be {NOFILE_LEAST} at least: a live shell needs that many")
         return figure
     if figure == "unlimited":
         return UNLIMITED

@@ -256,20 +256,19 @@ def test_a_terminal(host: remote_shell.Host) -> None:
 
 
 def test_keys_at_a_terminal_interrupt_the_job(host: remote_shell.Host) -> None:
-    with host.popen(
-        ["bash", "--norc", "-i"], cwd="/", pty=True, stdin=remote_shell.PIPE, stdout=remote_shell.PIPE
-    ) as command:
+    mark = nap()
+    argv = ["bash", "--norc", "-i"]
+    with host.popen(argv, cwd="/", pty=True, stdin=remote_shell.PIPE, stdout=remote_shell.PIPE) as command:
         assert command.stdin is not None and command.stdout is not None
-        command.stdin.write(b"PS1=; echo rea''dy; sleep 100\n")
+        command.stdin.write(f"PS1=; sleep {mark}\n".encode())
         command.stdin.flush()
-        seen = b""
-        while b"ready" not in seen:
-            seen += command.stdout.read1(4096)
+        until(lambda: living(mark), "it to run")
         command.stdin.write(b"\x03")
         command.stdin.flush()
+        until(lambda: not living(mark), "it to be interrupted")
         command.stdin.write(b"echo st''atus $?\nexit 7\n")
         command.stdin.flush()
-        seen += command.stdout.read()
+        seen = command.stdout.read()
         assert b"status 130" in seen and b"job control" not in seen, seen
         assert command.wait() == 7
 
