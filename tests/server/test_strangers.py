@@ -67,7 +67,7 @@ def test_logins_do_not_make_a_source_noisy() -> None:
     for _ in range(200):
         strangers.welcome("script", 0)  # safe to repeat
     strangers.admit("script", lambda: None, 11)
-    assert strangers._recent["script"] == 1
+    assert strangers._arrived.count("script") == 1
 
 
 class Compared(Strangers):
@@ -77,7 +77,7 @@ class Compared(Strangers):
 
     def _evict_one(self) -> None:
         def noise(source: str) -> tuple[int, int]:
-            return self._recent.get(source, 0) + self._older.get(source, 0), len(self._places[source])
+            return self._arrived.count(source), len(self._places[source])
 
         noises = {source: noise(source) for source in self._places}
         places = {source: len(of) for source, of in self._places.items()}
