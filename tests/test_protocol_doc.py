@@ -193,6 +193,7 @@ def test_every_rejection() -> None:
         "too_many_channels",
         "too_many_commands",
         "resources",
+        "bad_path",
         "bad_message",
         "refused",
     }
