@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal as signals
 from collections.abc import Callable, Mapping
+from stat import S_ISFIFO
 from typing import Literal, NamedTuple, Protocol
 
 from remote_shell.limits import Limits
@@ -125,12 +127,15 @@ class ShellCommand:
         self, folder: str, loop: asyncio.AbstractEventLoop, credit: Callable[[int], None], limits: Limits
     ) -> None:
         """The same with a name in `folder`, for a shell that can't open ours by its /proc name. OSError: ENOSPC of inotify(7), too."""
-        self.named = os.fsencode(os.path.join(folder, str(self.number)))
+        path = os.fsencode(os.path.join(folder, str(self.number)))
+        os.mkfifo(path, 0o600)
+        self.named = path
         try:
-            os.mkfifo(self.named, 0o600)
             self.reader = os.open(self.named, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             # Held until the shell has opened it, which would else wait for a writer who may be gone by then.
-            self._held = os.open(self.named, os.O_WRONLY | os.O_CLOEXEC)
+            self._held = os.open(self.named, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            if not S_ISFIFO(os.fstat(self._held).st_mode):  # put there by what runs in a sandbox that may write to /tmp
+                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
             self._reads = Reads.of(loop)
             self._watched = self._reads.watch(self.named, self._opened, OPENED)
             self.stdin = InputPipe(os.dup(self._held), Poller.of(loop), credit, limits)
