@@ -270,6 +270,8 @@ class Exec:
             end["timed_out"] = True
         seconds = self._loop.time() - self._started_at
         how = Exit.of(**end, duration_us=int(seconds * 1_000_000))
+        self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
+        # last: somebody waits for the rest
         stdout, stderr = self._written[STDOUT], self._written[STDERR]
         self._audit.ended(
             self._channel.who,
@@ -282,7 +284,6 @@ class Exec:
             seconds=seconds,
             written=(stdout, None if self._terminal is not None else stderr),
         )
-        self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
 
     def _tell(self, how: Exit) -> None:
         """Its end is known for good."""
