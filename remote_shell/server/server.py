@@ -49,7 +49,7 @@ from remote_shell.server.strangers import Strangers, source_of
 log = logging.getLogger("remote_shell.server")
 
 BACKLOG = 1024
-ACCEPTS_A_TURN = 64  # so that a flood of connections never keeps the sessions waiting
+ACCEPTS_A_TURN = 16  # so that a flood of connections never keeps the sessions waiting
 GIVEN_TOLD = 1.0  # seconds between two lines of the log about strangers that gave their places
 PAUSE = 0.5  # seconds without accepting when descriptors ran out
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}

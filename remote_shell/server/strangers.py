@@ -1,8 +1,9 @@
 """Strangers: connections before login. Admission, and who has to go when the places are full.
 
-The newest is never refused. When the places are full, the source (an IPv4 address, an IPv6 /64) with most arrivals in the last minute
-loses its oldest stranger: refusing newcomers, or evicting the oldest of all, would let a flood keep a known user out. An arrival that
-logged in counts no more: a script that logs in again and again must not be the noisiest of all.
+The newest is never refused. When the places are full, the noisiest source (an IPv4 address, an IPv6 /64) loses its oldest stranger: that
+of the largest product of arrivals in the last minute and places that it holds. Refusing newcomers, or evicting the oldest of all, would let
+a flood keep a known user out; by arrivals alone the noisiest would keep no place, and nobody could log in from an address of the flood's.
+An arrival that logged in counts no more: a script that logs in again and again must not be the noisiest of all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ipaddress import ip_address
 from remote_shell.limits import Limits
 from remote_shell.server.tally import Tally
 
-Rank = tuple[int, int, str]  # minus its arrivals, minus its places, the source
+Rank = tuple[int, str]  # minus its arrivals times its places, the source
 
 
 def source_of(address: object) -> str:
@@ -79,7 +80,7 @@ class Strangers:
 
     def _rank(self, source: str) -> Rank:
         """Where it stands now. A search through all sources for each eviction would be dear where a flood has a thousand of them."""
-        rank = (-self._arrived.count(source), -len(self._places[source]), source)
+        rank = (-self._arrived.count(source) * len(self._places[source]), source)
         if rank != self._ranks.get(source):
             self._ranks[source] = rank
             heapq.heappush(self._queue, rank)
@@ -90,7 +91,7 @@ class Strangers:
     def _evict_one(self) -> None:
         while True:
             rank = heapq.heappop(self._queue)
-            noisiest = rank[2]
+            noisiest = rank[1]
             if rank == self._ranks.get(noisiest):  # else it has another by now
                 del self._ranks[noisiest]
                 if self._rank(noisiest) == rank:

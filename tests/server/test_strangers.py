@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.server.strangers import Strangers, source_of
@@ -70,14 +71,27 @@ def test_logins_do_not_make_a_source_noisy() -> None:
     assert strangers._arrived.count("script") == 1
 
 
+def test_the_noisiest_keeps_some_places() -> None:
+    """An address of which twice as many come as of the others: who comes from there last is not evicted at once."""
+    strangers = Strangers(replace(LIMITS, strangers_max=100))
+    evicted: list[int] = [0]
+    for turn in range(2000):
+        for source in ("a", "b", "c", "d"):
+            strangers.admit(source, lambda: None, 1)
+        for _ in range(2):
+            strangers.admit("noisy", partial(evicted.append, turn), 1)
+        assert turn < 100 or evicted[-1] < turn - 2
+    assert len(strangers._places["noisy"]) > 5
+
+
 class Compared(Strangers):
     """Looks at all sources before each eviction: whoever is evicted must be as noisy as the noisiest."""
 
     evictions = 0
 
     def _evict_one(self) -> None:
-        def noise(source: str) -> tuple[int, int]:
-            return self._arrived.count(source), len(self._places[source])
+        def noise(source: str) -> int:
+            return self._arrived.count(source) * len(self._places[source])
 
         noises = {source: noise(source) for source in self._places}
         places = {source: len(of) for source, of in self._places.items()}
