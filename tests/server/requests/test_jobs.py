@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import secrets
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -357,7 +358,9 @@ def test_a_server_that_ends_leaves_jobs_alone(start: Starter) -> None:
 
 def test_a_state_folder_that_cannot_be_used(start: Starter) -> None:
     running = start(("unix:",))
-    with open(os.path.join(running.home, "state"), "w", encoding="utf-8"):
+    state = os.path.join(running.home, "state")
+    shutil.rmtree(state)  # where the server says that it listens
+    with open(state, "w", encoding="utf-8"):
         pass
     with Place(running, "unix").connect() as client:
         asked: list[dict[str, Any]] = [{"detach": True}, {"request": "jobs"}, {"request": "job_wait"}]
