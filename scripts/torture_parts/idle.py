@@ -70,7 +70,9 @@ def measured(
 
 
 def log_in(running: RunningServer) -> RawClient:
-    return RawClient(running.targets["tls"], by_key(running.identity), prompt=True)
+    return RawClient(
+        running.targets["tls"], by_key(running.identity)
+    )  # not prompt: it says nothing while the crowd gathers
 
 
 def gather(running: RunningServer, count: int) -> subprocess.Popen[bytes]:

@@ -27,7 +27,7 @@ from torture_parts.figure import Figure, Settings, at_most, none, show, told
 CLIENTS = 50
 # Ids of ended commands are remembered, by default 100,000, 0.7 KiB each: more than these minutes bring, so memory would grow as it should
 REMEMBERED = 1000
-CONFIG = f"[limits]\ncommands_remembered_max = {REMEMBERED}\n"
+CONFIG = f"[limits]\ncommands_remembered_max = {REMEMBERED}\ntransfers_max = {CLIENTS}\n"  # by default 32 at once, and then a refusal
 MIB = 2**20
 SECOND = 1.0
 

@@ -22,7 +22,7 @@ from remote_shell.errors import ConfigError, ConnectError
 from remote_shell.identity.keys import PublicKey
 from remote_shell.identity.private_keys import make_key_file
 from remote_shell.identity.server_identity import ServerIdentity
-from remote_shell.server.server import Server, serve
+from remote_shell.server.server import Server, give_back_memory, serve
 from remote_shell.testing import RunningServer, server
 from remote_shell.wire.messages import Eof
 
@@ -233,6 +233,22 @@ def test_who_logs_in_often_is_not_taken_for_a_flood(start: Starter) -> None:
         silent.append(dial(target, f"127.0.0.{2 + len(silent) % 12}"))
     for sock in silent:
         sock.close()
+
+
+def test_after_evictions_memory_goes_back_to_the_system(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for all that one line of the log tells; `scripts/torture strangers` measures what it is good for."""
+    given_back: list[bool] = []
+    monkeypatch.setattr("remote_shell.server.server.give_back_memory", lambda: given_back.append(True))
+    one = Server(ServerConfig())
+    one._given, one._last_given = 3, "tcp 192.0.2.1:5"
+    with caplog.at_level("INFO", "remote_shell.server"):
+        one._tell_given()
+    assert caplog.messages == ["3 before login gave their places to newcomers, the last of them tcp 192.0.2.1:5"]
+    assert given_back == [True] and one._given == 0
+    monkeypatch.undo()
+    give_back_memory()
 
 
 def test_one_that_takes_its_time_survives_a_flood(start: Starter) -> None:
