@@ -130,8 +130,8 @@ def _check_terminal(asked: _Asked) -> None:
 
 
 def _check_count(asked: _Asked) -> None:
-    most = asked.said.max_commands
-    if most is not None and asked.context.has_running(asked.principal, most):
+    if asked.context.has_all_it_may(asked.principal):
+        most = asked.said.max_commands
         raise NotPermittedError(f"this key may run {most} commands at once, and does; wait until one has ended")
 
 

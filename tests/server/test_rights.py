@@ -432,6 +432,40 @@ def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
             assert again.run(["cat"]).exit is not None
 
 
+def test_nor_by_many_whose_ids_wait_for_the_disk_together(keyed: Keyed) -> None:
+    with keyed.connect('max-commands="1"') as client:
+        asked = [
+            client.session.open_channel(
+                Open(request="exec", id=f"job-{n}", window=1, argv=["sleep", "60"], detach=n != 5, once=True)
+            )
+            for n in range(6)
+        ]
+        client.commands |= {ident: Command() for ident in asked}
+        client.flush()
+        commands = [client.commands[ident] for ident in asked]
+        client.wait(lambda: all(one.opened or one.rejected for one in commands), "answers")
+        assert {one.rejected.code for one in commands if one.rejected} == {"not_permitted"}
+        assert sum(one.opened is not None for one in commands) == 1
+
+
+def test_a_shell_of_before_is_not_had_under_other_options(keyed: Keyed) -> None:
+    key, line = new_line("")
+    with open(keyed.path, encoding="utf-8") as file:
+        before = file.read()
+    rewrite(keyed.path, before + line)
+    target, prove = keyed.running.targets["tls"], by_key(key)
+    with RawClient(target, prove) as one:
+        ident, _ = one.start(None, request="shell", terminal=TERMINAL, stdin="pipe", id="shell-of-before")
+        one.session.send_message(ident, Detach())
+        one.finish(ident)
+        rewrite(keyed.path, f'{before}timeout="60" {line}')
+        with RawClient(target, prove) as two:
+            asked = two.open(None, request="attach", terminal=TERMINAL, stdin="pipe", id="shell-of-before")
+            command = two.commands[asked]
+            two.wait(lambda: command.rejected or command.others, "an answer")
+            assert "has changed since" in reason_of(command)
+
+
 def test_no_path_becomes_the_name_of_a_terminal(keyed: Keyed, tmp_path: Any) -> None:
     (tmp_path / "x").touch()
     for term in (f"../../..{tmp_path}/x", "x/../../x", "/x"):
