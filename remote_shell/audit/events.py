@@ -181,7 +181,7 @@ class Transfer(Event):
 
 @dataclass(frozen=True, slots=True)
 class File(Event):
-    """One of them is whole where it was to be."""
+    """Of a put, one is whole where it was to be; of a get, all of one was sent."""
 
     event: ClassVar[str] = "file"
     command: str

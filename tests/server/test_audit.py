@@ -26,7 +26,7 @@ from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.server.audit import LINES, KeyWatch, Trail
 from remote_shell.server.sessions import REQUESTS
 from remote_shell.testing import RunningServer, server
-from remote_shell.wire.file_messages import Content, Entry, EntryEnd, Stored, Wanted
+from remote_shell.wire.file_messages import Content, Entry, EntryEnd, EntryFailed, Stored, Wanted
 from remote_shell.wire.frames import STDIN
 from remote_shell.wire.messages import CLOSE, Accepted, Boxed, Command, Eof, Terminal
 from tests.transfer.hostile import entry
@@ -161,11 +161,10 @@ def _get(audited: Audited, client: RawClient, ident: str, tmp_path: Path) -> Non
     (tmp_path / "small").write_bytes(b"hi")
     channel, command = client.start(None, request="get", id=ident, paths=[f"{tmp_path}/small", f"{tmp_path}/gone"])
     client.wait(lambda: [one for one in command.others if isinstance(one, Entry)], "an entry")
-    assert not audited.lines(event="file", command=ident), "not before the other side has it"
+    one = audited.one(event="file", command=ident)  # whether or not the other side says that it has it
     _say(client, channel, Stored(numbers=[1]))
     client.finish(channel)
     assert audited.one(event="transfer", command=ident)["direction"] == "get"
-    one = audited.one(event="file", command=ident)
     assert (one["path"], one["size"], one["sha256"]) == (f"{tmp_path}/small", 2, hashlib.sha256(b"hi").hexdigest())
     ended = audited.one(event="transfer_end", command=ident)
     assert (ended["files"], ended["bytes"], ended["failed"]) == (1, 2, 1)
@@ -474,6 +473,31 @@ class Loop:
         due, self.later = self.later, []
         for _, call, words in due:
             call(*words)
+
+
+@pytest.mark.parametrize(
+    ("before", "answer"),
+    [
+        (False, None),
+        (False, EntryFailed(number=1, errno="EIO", detail="no")),
+        (False, CLOSE),
+        (True, Stored(numbers=[1])),
+    ],
+)
+def test_who_takes_a_file_is_seen_whatever_it_says_of_it(
+    audited: Audited, client: RawClient, tmp_path: Path, before: bool, answer: Any
+) -> None:
+    large = bytes(2 << 20)
+    (tmp_path / "large").write_bytes(large)
+    channel, command = client.start(None, request="get", paths=[f"{tmp_path}/large"])
+    client.wait(lambda: [one for one in command.others if isinstance(one, Entry)], "an entry")
+    _say(client, channel, Wanted(number=1, offset=0))
+    if before:
+        _say(client, channel, answer)
+    client.wait(lambda: command.size == len(large), "its content")
+    if answer is not None and not before:
+        _say(client, channel, answer)
+    assert audited.one(event="file", path=f"{tmp_path}/large")["sha256"] == hashlib.sha256(large).hexdigest()
 
 
 def test_it_looks_again_and_again() -> None:
