@@ -35,6 +35,7 @@ from .conftest import ALL, Place
 from .raw_client import LoginDeniedError, RawClient, by_key, by_secret, until
 from .test_enrolment import ask as enrol
 from .test_enrolment import blob_of, by_invitation
+from .test_rights import rewrite
 
 pytestmark = pytest.mark.screen  # as a file it takes long
 
@@ -444,15 +445,19 @@ def test_a_change_of_keys_is_seen(start: Starter, tmp_path: Path) -> None:
     began = audited.one(event="server_start")
     assert len(began["keys"]) == 1 and began["pid"] == audited.running.process.pid
     key = make_key_file(str(tmp_path / "key"), "x").public
-    keys.write_text(first + PublicKey(key.blob, "Eve \x1b[31m \u2028 🐈").line() + "\n")
+    rewrite(str(keys), first + PublicKey(key.blob, "Eve \x1b[31m \u2028 🐈").line() + "\n")
     change = audited.one(event="key_change")
     assert (change["added"], change["removed"], change["file"]) == ([key.fingerprint], [], str(keys))
     assert change["comments"][0].endswith("🐈")
-    keys.write_text(PublicKey(key.blob, "other comment").line() + "\n")
+    rewrite(str(keys), PublicKey(key.blob, "other comment").line() + "\n")
     gone = until(lambda: audited.lines(event="key_change")[1:], "the second change")[0]
     assert (gone["added"], gone["removed"]) == ([], began["keys"])
+    line = PublicKey(key.blob, "x").line()
+    rewrite(str(keys), f"restrict {line}\n{line}\n")
+    other = until(lambda: audited.lines(event="key_change")[2:], "the third change")[0]
+    assert (other["added"], other["removed"], other["changed"]) == ([], [], [key.fingerprint])
     keys.chmod(0o666)
-    shut = until(lambda: audited.lines(event="key_change")[2:], "the third change")[0]
+    shut = until(lambda: audited.lines(event="key_change")[3:], "the fourth change")[0]
     assert shut["removed"] == [key.fingerprint] and "writable by others" in shut["problem"]
 
 
@@ -503,11 +508,13 @@ def test_who_takes_a_file_is_seen_whatever_it_says_of_it(
 def test_it_looks_again_and_again() -> None:
     loop = Loop()
     told: list[Any] = []
-    looks: Any = iter([{"a": "A"}, {"a": "A"}, {"b": "B", "a": "A"}, {"a": "A"}, {}])
+    looks: Any = iter(
+        [{"a": ("A", 1)}, {"a": ("A", 1)}, {"b": ("B", 1), "a": ("C", 1)}, {"a": ("A", 1)}, {"a": ("A", 2)}, {}]
+    )
     watch = KeyWatch(loop, 2.0, lambda: next(looks), lambda *change: told.append(change))  # type: ignore[arg-type]
-    for _ in range(4):
+    for _ in range(5):
         loop.turn()
-    assert told == [(("b",), (), ("B",)), ((), ("b",), ()), ((), ("a",), ())]
+    assert told == [(("b",), (), ("B",), ()), ((), ("b",), (), ()), ((), (), (), ("a",)), ((), ("a",), (), ())]
     assert watch.known == ()
     watch.stop()
     assert not loop.later
