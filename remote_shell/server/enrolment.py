@@ -48,7 +48,10 @@ class Candidate:
         enrolments = self._enrolments
         try:
             again = enrolments.invitations.redeem(
-                self.secret.name, self.public.fingerprint, lambda record: self._list(record, address)
+                self.secret.name,
+                self.public.fingerprint,
+                lambda record: self._list(record, address),
+                enrolments.authorized_keys,
             )
         except InvitationError as error:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…, {self.public.fingerprint}: {error}") from None
