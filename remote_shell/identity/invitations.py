@@ -156,10 +156,10 @@ class Invitations:
             return result
 
     def open_ones(self) -> list[Record]:
-        """Those that are good now, the oldest first. Raises ConfigError."""
+        """Those by which a key may still be listed now, the oldest first. Raises ConfigError."""
         now = self._clock()
         records = [record for record in map(self._read, self._names()) if record is not None]
-        return sorted((one for one in records if not one.by and one.in_time(now)), key=lambda one: one.made.wall)
+        return sorted((one for one in records if not one.done and one.in_time(now)), key=lambda one: one.made.wall)
 
     def take_back(self) -> int:
         """End all that are open; how many. Raises ConfigError."""
