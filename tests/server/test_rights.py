@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -366,7 +367,7 @@ def test_only_what_a_pattern_matches_runs(keyed: Keyed, tmp_path: Any) -> None:
     trap = tmp_path / "echo"
     trap.write_text("#!/bin/sh\nprintf trapped\n")
     trap.chmod(0o755)
-    with keyed.connect('restrict,allow="echo *"') as client:
+    with keyed.connect(f'restrict,allow="echo *",cwd="{tmp_path}"') as client:
         assert client.run(["echo", "a", "$HOME;id"]).text() == b"a $HOME;id\n"
         assert client.run(None, line="echo 'a  b' c").text() == b"a  b c\n"
         assert client.run(["echo"], env=[["PATH", str(tmp_path)]], cwd=str(tmp_path)).text() == b"\n"
@@ -409,6 +410,21 @@ def test_where_commands_start(keyed: Keyed, tmp_path: Any) -> None:
         ident, command = client.start(None, request="put", paths=["a"], to="deep/new")
         assert command.opened is not None
         client.close_channel(ident)
+
+
+def test_no_client_says_where_the_one_command_starts_nor_where_some_do(keyed: Keyed, tmp_path: Any) -> None:
+    """Or a name in it would mean what lies there."""
+    home = f"{pwd.getpwuid(os.geteuid()).pw_dir}\n".encode()
+    with keyed.connect('command="pwd"') as client:
+        for cwd in (str(tmp_path), "/", None):
+            assert client.run(["x"], cwd=cwd).text() == home
+    with keyed.connect('allow="pwd",allow=":detach"') as client:
+        for there in (str(tmp_path), "/", ".."):
+            for detach in (False, True):
+                assert "no cwd=" in reason_of(client.run(["pwd"], cwd=there, detach=detach))
+        assert client.run(["pwd"], cwd=".").text() == client.run(["pwd"]).text() == home
+    with keyed.connect('allow="pwd",cwd="/"') as client:
+        assert client.run(["pwd"], cwd=str(tmp_path)).text() == f"{tmp_path}\n".encode()
 
 
 def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
