@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from remote_shell.config.checked import create_private, read_checked, replace
@@ -158,8 +158,14 @@ class Invitations:
     def open_ones(self) -> list[Record]:
         """Those by which a key may still be listed now, the oldest first. Raises ConfigError."""
         now = self._clock()
-        records = [record for record in map(self._read, self._names()) if record is not None]
-        return sorted((one for one in records if not one.done and one.in_time(now)), key=lambda one: one.made.wall)
+        found = []
+        for name in self._names():
+            with suppress(
+                ConfigError
+            ):  # a damaged one is nobody's to use, and does not keep others from being taken back
+                found.append(self._read(name))
+        open_now = [one for one in found if one is not None and not one.done and one.in_time(now)]
+        return sorted(open_now, key=lambda one: one.made.wall)
 
     def take_back(self) -> int:
         """End all that are open; how many. Raises ConfigError."""

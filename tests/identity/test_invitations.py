@@ -191,6 +191,8 @@ def test_a_damaged_file(store: Invitations, tmp_path: Path, text: str) -> None:
         store.redeem(record.name, "SHA256:a", done)
     store.make(600)
     assert not path.exists()
+    path.write_text(text, encoding="latin-1")
+    assert store.take_back() == 1, "the one that is whole"
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ class Exec:
             self._end()  # those that held its pipes are ended, but nobody waits for them
 
     def _end_unrecorded(self) -> None:
-        self._loop.call_soon(self._kill_unrecorded)  # what was written is passed on first
+        self._loop.call_soon(self._kill_unrecorded)  # not while its output is being passed on
 
     def _kill_unrecorded(self) -> None:
         if not self._exited:

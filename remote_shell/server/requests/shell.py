@@ -301,7 +301,7 @@ class Shell:
             raise RemoteProtocolError("bad_message", str(error)) from None
 
     def _end_unrecorded(self) -> None:
-        self._loop.call_soon(self._kill_unrecorded)  # what was written is passed on first
+        self._loop.call_soon(self._kill_unrecorded)  # not while its output is being passed on
 
     def _kill_unrecorded(self) -> None:
         if not self._exited:
