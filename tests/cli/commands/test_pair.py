@@ -296,6 +296,12 @@ def test_of_several_servers_the_line_names_those_that_read_the_list(running: tes
             assert any(f"{server.home}/authorized_keys" in text for text in kept)
 
 
+def test_the_end_of_one_that_is_good_for_days_has_its_day(running: testing.RunningServer) -> None:
+    invited(running, "--label", "days", "--minutes", "10000")
+    said = owner(running, "list").stdout.decode()
+    assert re.search(r"an invitation for days is open until 20\d\d-\d\d-\d\d \d\d:\d\d;", said)
+
+
 def test_minutes_are_in_the_line(running: testing.RunningServer) -> None:
     done = owner(running, "invite", "--minutes", "1")
     assert b"once, within 1 minute:" in done.stderr
