@@ -43,6 +43,10 @@ class Candidate:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…: somebody is using it at this moment")
         under_way.add(self.secret.name)
 
+    def give_up(self) -> None:
+        """After `begin`, where `enrol` can't be called."""
+        self._enrolments.under_way.discard(self.secret.name)
+
     def enrol(self, address: str) -> Enrolled:
         """List the key, durably, and say so; `address` is where the client is. May wait. Raises EnrolmentError, ConfigError."""
         enrolments = self._enrolments
@@ -56,7 +60,7 @@ class Candidate:
         except InvitationError as error:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…, {self.public.fingerprint}: {error}") from None
         finally:
-            enrolments.under_way.discard(self.secret.name)
+            self.give_up()
         return Enrolled(
             proof=base64.b64encode(self._proof).decode(),
             account=enrolments.account,
