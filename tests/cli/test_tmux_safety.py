@@ -63,3 +63,11 @@ def test_a_command_without_a_terminal(target: str, tmp_path: Path) -> None:
         tmux.line(f"clear; {shlex.join([*ARGV, 'run', target, 'sh', '-c', LINE])}")
         assert "^[]2;evil^G^[_evil^[\\" in tmux.wait_for("so itgoes")
         assert (names(tmux), tmux("show-buffer")) == (before, "")
+
+
+def test_what_tmux_keeps_when_the_alternate_screen_is_left(target: str, tmp_path: Path) -> None:
+    with at_prompt(tmp_path, target) as tmux:
+        tmux.line(r"printf '\033[?1049h\033[2;9r\033[?6h'; (exit 42)")
+        tmux.wait_for("✗ 42")
+        tmux.wait_prompt()
+        assert tmux.is_plain()
