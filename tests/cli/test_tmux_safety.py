@@ -12,8 +12,9 @@ from tests.cli.tmux import Tmux, at_prompt, running
 
 pytestmark = pytest.mark.slow
 
-# four ways to a title in tmux, and the clipboard
+# five ways to a title in tmux, and the clipboard
 LINE = (
+    r"printf '\033\377]2;evil\007';"
     r"printf '\033]2;evil\007'; printf '\033_evil\033\\'; printf '\033kevil\033\\'; printf '\302\235''0;evil\302\234';"
     r"printf '\033]52;c;ZXZpbA==\007'; printf '\033]52;c;ZXZpbA==\033\\'; echo so it''goes"
 )
@@ -71,3 +72,5 @@ def test_what_tmux_keeps_when_the_alternate_screen_is_left(target: str, tmp_path
         tmux.wait_for("✗ 42")
         tmux.wait_prompt()
         assert tmux.is_plain()
+        tmux.line("echo it go''es")
+        tmux.wait_for("\nit goes")
