@@ -96,14 +96,24 @@ def _forms(utf8: bool) -> _Forms:
 
 
 class Filter:
-    """One program's output. `title` and `clipboard` let it set those; `utf8` is False where the terminal has a set of single bytes."""
+    """One program's output. `title` and `clipboard` let it set those; `utf8` is False where the terminal has a set of single bytes.
 
-    __slots__ = ("_clipboard", "_end", "_forms", "_held", "_left", "_limits", "_title")
+    `pictures` is False where kitty's would be titles.
+    """
+
+    __slots__ = ("_clipboard", "_end", "_forms", "_held", "_left", "_limits", "_pictures", "_title")
 
     def __init__(
-        self, *, title: bool = False, clipboard: bool = False, utf8: bool = True, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        title: bool = False,
+        clipboard: bool = False,
+        utf8: bool = True,
+        pictures: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._title = title
+        self._pictures = pictures
         self._clipboard = clipboard
         self._forms = _forms(utf8)
         self._limits = limits
@@ -244,6 +254,8 @@ class Filter:
 
     def _application(self, data: bytes, at: int) -> Verdict:
         """APC. Pictures are kitty's; to tmux and screen all of it is a title."""
+        if not self._pictures:
+            return self._titled()
         text = data[at : at + _HEADER_MAX]
         picture = _PICTURE.match(text)
         if picture is not None and not _FROM_HERE.search(picture[0]):

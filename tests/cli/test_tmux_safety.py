@@ -12,9 +12,9 @@ from tests.cli.tmux import Tmux, at_prompt, running
 
 pytestmark = pytest.mark.slow
 
-# five ways to a title in tmux, and the clipboard
+# six ways to a title in tmux, and the clipboard
 LINE = (
-    r"printf '\033\377]2;evil\007';"
+    r"printf '\033\377]2;evil\007\033_Ga=T;evil\033\\'; "
     r"printf '\033]2;evil\007'; printf '\033_evil\033\\'; printf '\033kevil\033\\'; printf '\302\235''0;evil\302\234';"
     r"printf '\033]52;c;ZXZpbA==\007'; printf '\033]52;c;ZXZpbA==\033\\'; echo so it''goes"
 )

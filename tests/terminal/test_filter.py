@@ -123,6 +123,13 @@ def test_no_control_sequence_has_high_bytes() -> None:
     assert filtered("\x1b[31mé\x1b[mé\x1bMé".encode()) == "\x1b[31mé\x1b[mé\x1bMé".encode()
 
 
+def test_no_pictures_where_they_are_titles() -> None:
+    picture = b"\x1b_Ga=T,f=100;iVBORw0KGgo=\x1b\\"
+    assert filtered(picture) == picture
+    assert filtered(picture, pictures=False) == ST
+    assert filtered(picture, pictures=False, title=True) == picture
+
+
 # --- what passes
 
 QUESTIONS = [  # vim, tmux, neovim and others ask them at their start
