@@ -20,7 +20,7 @@ from remote_shell.cli.asking import answers
 from remote_shell.cli.main import complain
 from remote_shell.cli.notices import Notices
 from remote_shell.cli.waking import woken_by_signals
-from remote_shell.client.blocking import Host, connect
+from remote_shell.client.blocking import Host, connect, interrupt
 from remote_shell.client.outcome import cut_short
 from remote_shell.client.remote import RemoteProcess
 from remote_shell.client.results import TimeoutExpired
@@ -122,7 +122,9 @@ class Signals:
                 return  # what is done about the second one is bounded
             if self._insisted:
                 self._ending = True
-                raise EndedHereError
+                # raised in the middle of a step it could be swallowed where Python can't pass it on, and the session be given up
+                interrupt(EndedHereError())
+                return
             self._insisted = True
         if self._process is None:
             self._early.append(number)
