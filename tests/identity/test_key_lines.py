@@ -196,7 +196,21 @@ def test_a_list_that_can_not_be_written_is_told_before() -> None:
 # --- at the same time
 
 
-def test_many_edits_at_once_lose_none(path: str) -> None:
+def test_many_edits_at_once_lose_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes waits for a moment for another that would write too: there is none."""
+    real, writes, second = checked.replace, threading.Lock(), threading.Event()
+
+    def replace(*arguments: Any, **more: Any) -> bool:
+        if not writes.acquire(blocking=False):
+            second.set()
+            return real(*arguments, **more)
+        try:
+            second.wait(0.02)
+            return real(*arguments, **more)
+        finally:
+            writes.release()
+
+    monkeypatch.setattr("remote_shell.config.edited.replace", replace)
     keys = [key(number, f"k{number}") for number in range(10, 26)]
     key_lines.add(path, ONE)
     threads = [threading.Thread(target=key_lines.add, args=(path, one)) for one in keys]
@@ -206,6 +220,7 @@ def test_many_edits_at_once_lose_none(path: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(listed(path)) == sorted(one.comment for one in keys) and litter(path) == []
+    assert not second.is_set()
 
 
 def test_what_an_editor_wrote_meanwhile_is_kept(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
