@@ -60,7 +60,7 @@ def account(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def running(account: str) -> Iterator[RunningServer]:
-    with sandboxed(account) as one:
+    with sandboxed(account, above="allow_tcp_forwarding = true") as one:  # nothing but the sandbox refuses tunnels
         yield one
 
 
