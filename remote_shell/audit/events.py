@@ -181,7 +181,7 @@ class Transfer(Event):
 
 @dataclass(frozen=True, slots=True)
 class File(Event):
-    """One of them is whole where it was to be."""
+    """Of a put, one is whole where it was to be; of a get, all of one was sent."""
 
     event: ClassVar[str] = "file"
     command: str
@@ -230,7 +230,7 @@ class TunnelEnd(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeyChange(Event):
-    """authorized_keys lets others in than before."""
+    """authorized_keys lets others in than before, or lets them do something else."""
 
     event: ClassVar[str] = "key_change"
     file: str
@@ -238,6 +238,7 @@ class KeyChange(Event):
     removed: tuple[str, ...]
     comments: tuple[str, ...]  # of those that were added
     problem: str | None  # why the file is not used at all
+    changed: tuple[str, ...] = ()  # fingerprints of those whose options are others now
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import math
+import os
 import re
 import socket
 import sys
@@ -40,13 +41,14 @@ def invite(arguments: argparse.Namespace) -> None:
     options = ",".join(arguments.option)
     key_lines.make_line(PublicKey(make_blob(public_of(bytes(32)))), options)  # the options are good, or this raises
     listed = the_list(arguments.authorized_keys)
-    here = [one for one in running() if one.fingerprint]
+    real = os.path.realpath(listed)
+    here = [one for one in running() if one.fingerprint and os.path.realpath(one.authorized_keys) == real]
     addresses = (
         _given(arguments.address) if arguments.address else _found([text for one in here for text in one.listen])
     )
     fingerprint = here[0].fingerprint if here else ServerIdentity.load().fingerprint
     key_lines.check(listed)  # or the friend would be refused
-    record, code = Invitations().make(arguments.minutes * 60, arguments.label or "", options)
+    record, code = Invitations().make(arguments.minutes * 60, arguments.label or "", options, listed)
     line = Invitation(tuple(addresses), fingerprint, math.ceil(record.until / 60) * 60, code).line()
     limited = " that may do no more than its options say" if options else ""
     print(
@@ -86,7 +88,7 @@ def _found(listening: list[str]) -> list[Target]:
             targets[Target("tls", host=name, port=int(port))] = None
     if not targets:
         raise ConfigError(
-            f"no server of yours listens on TLS here now; start one: {_SERVE}"
+            f"no server of yours that reads this list listens on TLS here now; start one: {_SERVE}"
             f" (or name the place where it will be: --address HOST:{DEFAULT_PORT})"
         )
     # from elsewhere loopback leads elsewhere: last, and only if there is nothing else

@@ -54,10 +54,8 @@ def show_list(arguments: argparse.Namespace) -> None:
             what = " ".join(filter(None, (line.kind, line.fingerprint[:_SHORT], line.comment[:80])))
             print(f"line {line.number} lets nobody in: {what}: {line.why}")
     for record in Invitations().open_ones():
-        who, until = (
-            f" for {record.label}" if record.label else "",
-            time.strftime("%H:%M", time.localtime(record.until)),
-        )
+        who, ends = f" for {record.label}" if record.label else "", time.localtime(record.until)
+        until = time.strftime("%H:%M" if ends[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M", ends)
         print(f"an invitation{who} is open until {until}; to take it back: remote-shell keys revoke --invitations")
     sys.stdout.flush()
 

@@ -31,6 +31,7 @@ _PAUSE, _STEP, _LEAVE, _INTERRUPT = 0x20, ord("."), ord("q"), 0x03
 _ESC = 0x1B
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _KEYS = 64  # bytes read at once
+_WAIT = 3600.0  # s at once: select(2) takes no century, and a recording may ask for ten
 
 
 class LeftError(Exception):
@@ -209,7 +210,9 @@ class _Keys:
         self._fd = fd
 
     def wait(self, seconds: float | None) -> bytes:
-        """What is typed within; nothing at the end of that time."""
+        """What is typed within; nothing at the end of that time, or after an hour."""
+        if seconds is not None:
+            seconds = min(seconds, _WAIT)
         ready, _, _ = select.select([self._fd] if self._fd >= 0 else [], [], [], seconds)
         if not ready:
             return b""

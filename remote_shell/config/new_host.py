@@ -18,13 +18,15 @@ class NewHost:
     """A host that is to be added to the file. Made before the host is known, so that a name that is taken is told at once."""
 
     def __init__(self, name: str, identity: str | None, fingerprint: str, path: str | None = None) -> None:
-        """Raises UsageError for a name that is none, or is another server's; ConfigError for the file."""
+        """Raises UsageError for a name that is none, or is another server's; ConfigError for the file, or a path that it can't hold."""
         if not _NEW_NAME.fullmatch(name):
             raise UsageError(
                 f"{name[:80]!a} is no name for a host: letters, digits, '.', '_' and '-', the first no '-'"
             )
         self._name = name
         self._identity = os.path.abspath(expand_home(identity)) if identity is not None else None
+        if self._identity is not None and not self._identity.isprintable():
+            raise ConfigError(f"the path {shown(self._identity)} can't be written into hosts.toml; rename the file")
         self._fingerprint = fingerprint
         self._path = path or os.path.join(config_dir(), "hosts.toml")
         there = load_hosts(self._path).get(name)
@@ -36,11 +38,8 @@ class NewHost:
         key = f'"{self._name}"' if "." in self._name else self._name
         lines = [f"[hosts.{key}]", f'target = "{target.address}"', f'fingerprint = "{self._fingerprint}"']
         if self._identity is not None:
-            if not self._identity.isprintable() or any(sign in self._identity for sign in '"\\'):
-                raise ConfigError(
-                    f"the path {shown(self._identity)} can't be written into hosts.toml here; add it by hand"
-                )
-            lines.append(f'identity = "{self._identity}"')
+            hidden = self._identity.replace("\\", r"\\").replace('"', r"\"")
+            lines.append(f'identity = "{hidden}"')
         table = "\n".join(lines)
 
         def appended(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from remote_shell.config.checked import create_private, read_checked, replace
@@ -68,6 +68,7 @@ class Record(NamedTuple):
     options: str = ""  # of the line that it may add to authorized_keys
     by: str = ""  # the fingerprint of the key that used it
     done: bool = False  # and that key was listed
+    authorized_keys: str = ""  # real path of the list that it is for; another server of the account may read another
 
     def __repr__(self) -> str:
         return f"Record({self.name})"
@@ -103,8 +104,10 @@ class Invitations:
         """Raises ConfigError as `state_dir` does."""
         return self._given or os.path.join(state_dir(), FOLDER)
 
-    def make(self, seconds: float, label: str = "", options: str = "") -> tuple[Record, bytes]:
-        """A new one, and its code, of which no copy is kept. Raises ConfigError."""
+    def make(
+        self, seconds: float, label: str = "", options: str = "", authorized_keys: str = ""
+    ) -> tuple[Record, bytes]:
+        """A new one, for that list or else for any, and its code, of which no copy is kept. Raises ConfigError."""
         with self._locked():
             self._prune()
             if len(self._names()) >= self._limits.invitations_max:
@@ -113,7 +116,9 @@ class Invitations:
                     "take back those that are open: remote-shell keys revoke --invitations"
                 )
             code = new_code()
-            record = Record(name_of(code), proving_key(code), seconds, self._clock(), label, options)
+            path = os.path.realpath(authorized_keys) if authorized_keys else ""
+            made = self._clock()
+            record = Record(name_of(code), proving_key(code), seconds, made, label, options, authorized_keys=path)
             create_private(self._path(record.name), _encode(record), what=_WHAT)
             return record, code
 
@@ -126,9 +131,10 @@ class Invitations:
             record = None
         return Secret(name, record.key) if record is not None else Secret(name, self._stand_in, known=False)
 
-    def redeem(self, name: str, fingerprint: str, enrol: Callable[[Record], T]) -> T:
+    def redeem(self, name: str, fingerprint: str, enrol: Callable[[Record], T], authorized_keys: str = "") -> T:
         """Give it to the key with this fingerprint and call `enrol`, which lists the key, while nobody else can redeem any.
 
+        `authorized_keys` is the list of who redeems: one that is for another list is not touched.
         Its record says `done` if the key was listed before: then it must not be listed again, for it may have been taken away since.
         Raises InvitationError if it is over or another key's, ConfigError for the files, and what `enrol` raises.
         """
@@ -136,6 +142,8 @@ class Invitations:
             record = self._read(name)
             if record is None:
                 raise InvitationError("it was taken back")
+            if record.authorized_keys not in ("", os.path.realpath(authorized_keys)):
+                raise InvitationError(f"it is for another list: {shown(record.authorized_keys)}")
             if record.by not in ("", fingerprint):
                 raise InvitationError(f"it was used by {record.by}")
             if not record.done and not record.in_time(self._clock()):
@@ -148,10 +156,16 @@ class Invitations:
             return result
 
     def open_ones(self) -> list[Record]:
-        """Those that are good now, the oldest first. Raises ConfigError."""
+        """Those by which a key may still be listed now, the oldest first. Raises ConfigError."""
         now = self._clock()
-        records = [record for record in map(self._read, self._names()) if record is not None]
-        return sorted((one for one in records if not one.by and one.in_time(now)), key=lambda one: one.made.wall)
+        found = []
+        for name in self._names():
+            with suppress(
+                ConfigError
+            ):  # a damaged one is nobody's to use, and does not keep others from being taken back
+                found.append(self._read(name))
+        open_now = [one for one in found if one is not None and not one.done and one.in_time(now)]
+        return sorted(open_now, key=lambda one: one.made.wall)
 
     def take_back(self) -> int:
         """End all that are open; how many. Raises ConfigError."""
@@ -231,6 +245,7 @@ def _decode(name: str, data: bytes, path: str) -> Record:
             options=str(values["options"]),
             by=str(values["by"]),
             done=values["done"] is True,
+            authorized_keys=str(values["authorized_keys"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise damaged from None

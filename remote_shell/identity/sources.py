@@ -73,7 +73,7 @@ def _pattern(word: str) -> str | IPv4Network | IPv6Network | re.Pattern[str]:
         return UNIX
     if _NETWORK.fullmatch(lower):
         try:
-            return ip_network(lower)
+            return _unmapped(ip_network(lower))
         except ValueError:
             raise IdentityError(
                 "from has a network that is none: ADDRESS/BITS, with no bits of the address behind them"
@@ -85,4 +85,12 @@ def _pattern(word: str) -> str | IPv4Network | IPv6Network | re.Pattern[str]:
         if address is None or isinstance(address, str):
             raise IdentityError("from has an address that is none")
         return ip_network(address)  # however it was written: IPv6 has many spellings
+    if "." in lower:
+        lower = lower.removeprefix("::ffff:")
     return re.compile(re.sub(r"\\?[*?]", lambda found: ".*" if "*" in found[0] else ".", re.escape(lower)))
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """IPv4 addresses are compared as such, so a network of mapped ones would match none, nor keep any out."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return network if mapped is None or network.prefixlen < 96 else ip_network((mapped, network.prefixlen - 96))

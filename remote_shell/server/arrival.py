@@ -208,7 +208,11 @@ class Arrival:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._enrolled, candidate, outcome)
 
-        threading.Thread(target=work, name="enrolment", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="enrolment", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had: it may be asked again
+            candidate.give_up()
+            self._refuse(str(error))
 
     def _enrolled(self, candidate: Candidate, outcome: Enrolled | str) -> None:
         if isinstance(outcome, str):

@@ -209,16 +209,19 @@ class Trail:
 
 
 class KeyWatch:
-    """Looks whom authorized_keys lets in, and tells of each change."""
+    """Looks whom authorized_keys lets in and what they may do, and tells of each change."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         interval: float,
-        look: Callable[[], Mapping[str, str]],
-        tell: Callable[[tuple[str, ...], tuple[str, ...], tuple[str, ...]], None],
+        look: Callable[[], Mapping[str, tuple[str, object]]],
+        tell: Callable[[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]], None],
     ) -> None:
-        """`look` gives comments by fingerprint; `tell` is called with those added, those removed, and comments of the first."""
+        """`look` gives comments and rights by fingerprint.
+
+        `tell` is called with those added, those removed, comments of the first, and those with other rights than before.
+        """
         self._loop = loop
         self._interval = interval
         self._look = look
@@ -238,11 +241,12 @@ class KeyWatch:
     def _again(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._again)
         found = self._look()
-        if found.keys() != self._known.keys():
-            added = tuple(one for one in found if one not in self._known)
-            removed = tuple(one for one in self._known if one not in found)
-            self._known = dict(found)
-            self._tell(added, removed, tuple(found[one] for one in added))
+        before, self._known = self._known, dict(found)
+        added = tuple(one for one in found if one not in before)
+        removed = tuple(one for one in before if one not in found)
+        changed = tuple(one for one in found if one in before and found[one][1] != before[one][1])
+        if added or removed or changed:
+            self._tell(added, removed, tuple(found[one][0] for one in added), changed)
 
 
 def milliseconds(seconds: float) -> int:

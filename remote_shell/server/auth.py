@@ -89,9 +89,10 @@ class Authenticator:
             return UNRESTRICTED if self._secrets is not None and self._secrets.find(name).known else None
         return UNRESTRICTED
 
-    def listed(self) -> dict[str, str]:
-        """Whom authorized_keys lets in now: fingerprints, with their comments."""
-        return {entry.public.fingerprint: entry.comment for entry in self._keys.entries()}
+    def listed(self) -> dict[str, tuple[str, Restrictions]]:
+        """Whom authorized_keys lets in now: fingerprints, with their comments and what they may do."""
+        entries = reversed(self._keys.entries())  # the first line of a key counts
+        return {entry.public.fingerprint: (entry.comment, entry.restrictions) for entry in entries}
 
     @property
     def keys_file(self) -> tuple[str, str]:

@@ -84,6 +84,12 @@ class Context:
         others = count - self.commands.get(principal, 0) - left
         return others <= 0 or self.jobs.has_running(principal, others)
 
+    def has_all_it_may(self, principal: str) -> bool:
+        """Whether as many of its commands run as its key's max-commands= says."""
+        said = self.restrictions_of(principal)
+        most = None if said is None else said.max_commands
+        return most is not None and self.has_running(principal, most)
+
     def folder_of(self, principal: str) -> bytes:
         """The real path of the folder that the key's cwd= names; empty where it names none."""
         said = self.restrictions_of(principal)

@@ -43,17 +43,24 @@ class Candidate:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…: somebody is using it at this moment")
         under_way.add(self.secret.name)
 
+    def give_up(self) -> None:
+        """After `begin`, where `enrol` can't be called."""
+        self._enrolments.under_way.discard(self.secret.name)
+
     def enrol(self, address: str) -> Enrolled:
         """List the key, durably, and say so; `address` is where the client is. May wait. Raises EnrolmentError, ConfigError."""
         enrolments = self._enrolments
         try:
             again = enrolments.invitations.redeem(
-                self.secret.name, self.public.fingerprint, lambda record: self._list(record, address)
+                self.secret.name,
+                self.public.fingerprint,
+                lambda record: self._list(record, address),
+                enrolments.authorized_keys,
             )
         except InvitationError as error:
             raise EnrolmentError(f"invitation {self.secret.name[:8]}…, {self.public.fingerprint}: {error}") from None
         finally:
-            enrolments.under_way.discard(self.secret.name)
+            self.give_up()
         return Enrolled(
             proof=base64.b64encode(self._proof).decode(),
             account=enrolments.account,

@@ -29,6 +29,7 @@ from remote_shell.server.audit import Trail
 log = logging.getLogger("remote_shell.server")
 
 NOTICE = b"remote-shell: what this terminal shows is recorded\r\n"
+OVER = b"\r\nremote-shell: this terminal can't be recorded any longer, and so it ends\r\n"
 _PIECE = 16 * 1024  # bytes of output in one event
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -155,8 +156,11 @@ class Recordings:
             raise ConfigError(f"can't make the folder {shown(folder)} for recordings: {error.strerror}") from None
         check_folder(folder, private=True)
 
-    def begin(self, command: str, who: Who, size: Size, term: bytes) -> Recorder | None:
-        """Record a terminal that is about to be; None where none are recorded. Raises CommandRefusedError where it must be and can't."""
+    def begin(self, command: str, who: Who, size: Size, term: bytes, end: Callable[[], None]) -> Recorder | None:
+        """Record a terminal that is about to be; None where none are recorded. Raises CommandRefusedError where it must be and can't.
+
+        `end` ends it; called from within `Recorder` where it must be recorded and can't any longer.
+        """
         folder = self._config.folder
         if folder is None:
             return None
@@ -176,9 +180,14 @@ class Recordings:
             log.error("%s: %s", shown(path), why)
             self._trail.write(RecordingCut(command, path, why), who)
 
+        def cut_later(why: str) -> None:
+            cut(why)
+            if self._config.required:
+                end()
+
         try:
             first = json.dumps(head).encode() + b"\n"
-            made = Recorder(path, size, first, self._limits.recording_max, self._clock, cut)
+            made = Recorder(path, size, first, self._limits.recording_max, self._clock, cut_later)
         except OSError as error:
             cut(error.strerror or str(error))
             if self._config.required:

@@ -130,8 +130,8 @@ def _check_terminal(asked: _Asked) -> None:
 
 
 def _check_count(asked: _Asked) -> None:
-    most = asked.said.max_commands
-    if most is not None and asked.context.has_running(asked.principal, most):
+    if asked.context.has_all_it_may(asked.principal):
+        most = asked.said.max_commands
         raise NotPermittedError(f"this key may run {most} commands at once, and does; wait until one has ended")
 
 
@@ -174,10 +174,21 @@ def _original(asked: _Asked) -> bytes | None:
 
 
 def _place(asked: _Asked) -> dict[str, Any]:
-    """Where it starts: in cwd= or below, after all symlinks."""
-    if asked.said.cwd is None or asked.message.cwd == "":
+    """Where it starts: in cwd= or below, after all symlinks; what runs some commands only starts in HOME if there is no cwd=.
+
+    Elsewhere `make` would be whatever a Makefile there says.
+    """
+    said, cwd = asked.said, asked.message.cwd
+    if said.cwd is None and said.command is not None:
+        return {"cwd": None}  # as with sshd
+    if cwd == "" or (said.cwd is None and (cwd is None or not said.only_some)):
         return {}
-    given = b"" if asked.message.cwd is None else from_system(asked.message.cwd)
+    given = b"" if cwd is None else from_system(cwd)
+    if said.cwd is None:
+        home = asked.context.home
+        if os.path.realpath(os.path.join(home, given)) != os.path.realpath(home):
+            raise NotPermittedError("this key starts in the home of the account, since its line has no cwd=")
+        return {}
     return {"cwd": to_system(os.path.realpath(_within(asked, given)))}
 
 

@@ -132,14 +132,16 @@ class Server:
         if not context.audit.on:
             return
 
-        def look() -> Mapping[str, str]:
+        def look() -> Mapping[str, tuple[str, object]]:
             assert self._authenticator is not None, "started"
             return self._authenticator.listed()
 
-        def tell(added: tuple[str, ...], removed: tuple[str, ...], comments: tuple[str, ...]) -> None:
+        def tell(
+            added: tuple[str, ...], removed: tuple[str, ...], comments: tuple[str, ...], changed: tuple[str, ...]
+        ) -> None:
             assert self._authenticator is not None, "started"
             file, problem = self._authenticator.keys_file
-            context.audit.write(KeyChange(file, added, removed, comments, problem or None))
+            context.audit.write(KeyChange(file, added, removed, comments, problem or None, changed))
 
         watch = self._key_watch = KeyWatch(context.loop, context.limits.audit_keys_time, look, tell)
         account, listen = context.account.pw_name, tuple(self.addresses)

@@ -61,14 +61,13 @@ class Sender:
     ) -> None:
         """`sources` count from `base`. `stopped`: nobody wants it any more. `within`: nothing outside of that folder is read.
 
-        `on_file` is told of each file that the receiver has.
+        `on_file` is told of each file of which all is about to be sent: what the receiver says of it later is only its word.
         """
         self._sources = sources
         self._limits = limits
         self._stopped = stopped
         self._base = base
         self._on_file = on_file
-        self._hashes: dict[int, str] = {}  # of files that were sent and not answered, for `on_file`
         self._walk = Walk(sources, base, recursive, limits, within)
         self._found = iter(self._walk)
         self._upcoming: deque[Found | _File] = deque()
@@ -119,16 +118,12 @@ class Sender:
         """Its word. Raises RemoteProtocolError for a number that it can't speak of."""
         if isinstance(message, Stored):
             for number in message.numbers:
-                source, path, size = self._answered(number)
+                _, _, size = self._answered(number)
                 self.files += size >= 0
                 self.bytes += max(0, size)
-                digest = self._hashes.pop(number, None)
-                if digest is not None and self._on_file is not None:
-                    self._on_file(os.path.join(self._base, self._where(source, path)), size, digest)
         elif isinstance(message, EntryFailed):
             source, path, _ = self._answered(message.number)
             self._fault(told_fault(self._where(source, path), message.errno, message.detail, message.kept))
-            self._hashes.pop(message.number, None)
             file = self._files.pop(message.number, None)
             if file is not None:
                 file.failed = True
@@ -239,7 +234,7 @@ class Sender:
         digest = Digest()
         digest.update(data)
         out.append(self._entry(found, "file", size=len(data), sha256=digest.hex()))
-        self._note_hash(self._number, digest)
+        self._tell_file(found, len(data), digest)
         if data:
             out.append(data)
         self._name, self._size = self._where(found.source, found.path), len(data)
@@ -288,7 +283,7 @@ class Sender:
                 self._sent += len(data)
                 return len(data)
             out.append(EntryEnd.of(sha256=digest.hex()))
-            self._note_hash(file.number, digest)
+            self._tell_file(file.found, file.size, digest)
         except OSError as error:
             detail = names.reason(error).encode("utf-8", "replace").decode()[:1000]
             out.append(EntryEnd.of(errno=names.errno_name(error), detail=detail))
@@ -297,9 +292,9 @@ class Sender:
         self._current = None
         return 0
 
-    def _note_hash(self, number: int, digest: Digest) -> None:
+    def _tell_file(self, found: Found, size: int, digest: Digest) -> None:
         if self._on_file is not None:
-            self._hashes[number] = digest.hex()
+            self._on_file(os.path.join(self._base, self._where(found.source, found.path)), size, digest.hex())
 
     def _hole(self, digest: Digest, until: int) -> None:
         """Its zeros are hashed a while at a time, so that we may be stopped."""

@@ -223,6 +223,16 @@ def test_a_new_host_leaves_what_is_there(file: Path, before: str) -> None:
     assert len(os.listdir(file.parent)) == 1
 
 
+def test_any_path_of_a_key_is_written_or_refused_before_anybody_is_asked(file: Path) -> None:
+    path = '/k/a "b" \\n é'
+    NewHost("box", path, PIN).add(BOX)
+    host = lookup("box")
+    assert host is not None and host.identity == path
+    for path in ("/k/a\nb", "/k/\udcff", "/k/\x1b"):
+        with pytest.raises(ConfigError, match="can't be written into hosts.toml"):
+            NewHost("other", path, PIN)
+
+
 def test_the_file_is_made_for_a_new_host(file: Path) -> None:
     file.unlink()
     NewHost("box", None, PIN).add(BOX)

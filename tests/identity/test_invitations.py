@@ -109,12 +109,12 @@ def test_either_clock_ends_it(
             store.redeem(record.name, "SHA256:a", done)
 
 
+def fail(record: Record) -> bool:
+    raise ConfigError("no room")
+
+
 def test_stopped_between_the_claim_and_the_list(store: Invitations, clock: Clock) -> None:
     """The key that was first may try again, in time; no other."""
-
-    def fail(record: Record) -> bool:
-        raise ConfigError("no room")
-
     record, _ = store.make(600)
     with pytest.raises(ConfigError, match="no room"):
         store.redeem(record.name, "SHA256:a", fail)
@@ -156,7 +156,9 @@ def test_taken_back(store: Invitations) -> None:
     used, _ = store.make(600)
     store.redeem(used.name, "SHA256:a", done)
     record, _ = store.make(600)
-    store.make(600)
+    begun, _ = store.make(600)
+    with pytest.raises(ConfigError):
+        store.redeem(begun.name, "SHA256:a", fail)
     assert store.take_back() == 2 and store.take_back() == 0
     with pytest.raises(InvitationError, match="taken back"):
         store.redeem(record.name, "SHA256:a", done)
@@ -189,6 +191,8 @@ def test_a_damaged_file(store: Invitations, tmp_path: Path, text: str) -> None:
         store.redeem(record.name, "SHA256:a", done)
     store.make(600)
     assert not path.exists()
+    path.write_text(text, encoding="latin-1")
+    assert store.take_back() == 1, "the one that is whole"
 
 
 @pytest.mark.parametrize(

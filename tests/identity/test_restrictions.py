@@ -181,6 +181,8 @@ def test_these_do_not(line: str) -> None:
         ("2001:db8:0:0::1", ["2001:db8::1"], ["2001:db8::2"]),
         ("unix", ["unix"], ["10.0.0.1", "unixx"]),
         ("!unix,*", ["10.0.0.1"], ["unix"]),
+        ("*,!::ffff:10.0.0.0/104", ["11.0.0.1", "::1"], ["10.0.0.5", "::ffff:10.0.0.5"]),
+        ("*,!::FFFF:10.0.*", ["10.1.0.1", "::1"], ["10.0.0.5"]),
     ],
 )
 def test_from(patterns: str, inside: list[str], outside: list[str]) -> None:

@@ -26,7 +26,7 @@ from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.server.audit import LINES, KeyWatch, Trail
 from remote_shell.server.sessions import REQUESTS
 from remote_shell.testing import RunningServer, server
-from remote_shell.wire.file_messages import Content, Entry, EntryEnd, Stored, Wanted
+from remote_shell.wire.file_messages import Content, Entry, EntryEnd, EntryFailed, Stored, Wanted
 from remote_shell.wire.frames import STDIN
 from remote_shell.wire.messages import CLOSE, Accepted, Boxed, Command, Eof, Terminal
 from tests.transfer.hostile import entry
@@ -35,6 +35,7 @@ from .conftest import ALL, Place
 from .raw_client import LoginDeniedError, RawClient, by_key, by_secret, until
 from .test_enrolment import ask as enrol
 from .test_enrolment import blob_of, by_invitation
+from .test_rights import rewrite
 
 pytestmark = pytest.mark.screen  # as a file it takes long
 
@@ -161,11 +162,10 @@ def _get(audited: Audited, client: RawClient, ident: str, tmp_path: Path) -> Non
     (tmp_path / "small").write_bytes(b"hi")
     channel, command = client.start(None, request="get", id=ident, paths=[f"{tmp_path}/small", f"{tmp_path}/gone"])
     client.wait(lambda: [one for one in command.others if isinstance(one, Entry)], "an entry")
-    assert not audited.lines(event="file", command=ident), "not before the other side has it"
+    one = audited.one(event="file", command=ident)  # whether or not the other side says that it has it
     _say(client, channel, Stored(numbers=[1]))
     client.finish(channel)
     assert audited.one(event="transfer", command=ident)["direction"] == "get"
-    one = audited.one(event="file", command=ident)
     assert (one["path"], one["size"], one["sha256"]) == (f"{tmp_path}/small", 2, hashlib.sha256(b"hi").hexdigest())
     ended = audited.one(event="transfer_end", command=ident)
     assert (ended["files"], ended["bytes"], ended["failed"]) == (1, 2, 1)
@@ -445,15 +445,19 @@ def test_a_change_of_keys_is_seen(start: Starter, tmp_path: Path) -> None:
     began = audited.one(event="server_start")
     assert len(began["keys"]) == 1 and began["pid"] == audited.running.process.pid
     key = make_key_file(str(tmp_path / "key"), "x").public
-    keys.write_text(first + PublicKey(key.blob, "Eve \x1b[31m \u2028 🐈").line() + "\n")
+    rewrite(str(keys), first + PublicKey(key.blob, "Eve \x1b[31m \u2028 🐈").line() + "\n")
     change = audited.one(event="key_change")
     assert (change["added"], change["removed"], change["file"]) == ([key.fingerprint], [], str(keys))
     assert change["comments"][0].endswith("🐈")
-    keys.write_text(PublicKey(key.blob, "other comment").line() + "\n")
+    rewrite(str(keys), PublicKey(key.blob, "other comment").line() + "\n")
     gone = until(lambda: audited.lines(event="key_change")[1:], "the second change")[0]
     assert (gone["added"], gone["removed"]) == ([], began["keys"])
+    line = PublicKey(key.blob, "x").line()
+    rewrite(str(keys), f"restrict {line}\n{line}\n")
+    other = until(lambda: audited.lines(event="key_change")[2:], "the third change")[0]
+    assert (other["added"], other["removed"], other["changed"]) == ([], [], [key.fingerprint])
     keys.chmod(0o666)
-    shut = until(lambda: audited.lines(event="key_change")[2:], "the third change")[0]
+    shut = until(lambda: audited.lines(event="key_change")[3:], "the fourth change")[0]
     assert shut["removed"] == [key.fingerprint] and "writable by others" in shut["problem"]
 
 
@@ -476,14 +480,41 @@ class Loop:
             call(*words)
 
 
+@pytest.mark.parametrize(
+    ("before", "answer"),
+    [
+        (False, None),
+        (False, EntryFailed(number=1, errno="EIO", detail="no")),
+        (False, CLOSE),
+        (True, Stored(numbers=[1])),
+    ],
+)
+def test_who_takes_a_file_is_seen_whatever_it_says_of_it(
+    audited: Audited, client: RawClient, tmp_path: Path, before: bool, answer: Any
+) -> None:
+    large = bytes(2 << 20)
+    (tmp_path / "large").write_bytes(large)
+    channel, command = client.start(None, request="get", paths=[f"{tmp_path}/large"])
+    client.wait(lambda: [one for one in command.others if isinstance(one, Entry)], "an entry")
+    _say(client, channel, Wanted(number=1, offset=0))
+    if before:
+        _say(client, channel, answer)
+    client.wait(lambda: command.size == len(large), "its content")
+    if answer is not None and not before:
+        _say(client, channel, answer)
+    assert audited.one(event="file", path=f"{tmp_path}/large")["sha256"] == hashlib.sha256(large).hexdigest()
+
+
 def test_it_looks_again_and_again() -> None:
     loop = Loop()
     told: list[Any] = []
-    looks: Any = iter([{"a": "A"}, {"a": "A"}, {"b": "B", "a": "A"}, {"a": "A"}, {}])
+    looks: Any = iter(
+        [{"a": ("A", 1)}, {"a": ("A", 1)}, {"b": ("B", 1), "a": ("C", 1)}, {"a": ("A", 1)}, {"a": ("A", 2)}, {}]
+    )
     watch = KeyWatch(loop, 2.0, lambda: next(looks), lambda *change: told.append(change))  # type: ignore[arg-type]
-    for _ in range(4):
+    for _ in range(5):
         loop.turn()
-    assert told == [(("b",), (), ("B",)), ((), ("b",), ()), ((), ("a",), ())]
+    assert told == [(("b",), (), ("B",), ()), ((), ("b",), (), ()), ((), (), (), ("a",)), ((), ("a",), (), ())]
     assert watch.known == ()
     watch.stop()
     assert not loop.later

@@ -332,6 +332,17 @@ def test_two_servers_and_many_clients_race_for_one(place: Place) -> None:
     assert len(enrolled) == 1 and [line.blob for line in lists if line.comment != "test"] == enrolled
 
 
+def test_it_is_for_one_list_and_another_server_does_not_even_use_it_up(place: Place) -> None:
+    """A server of the same account may let in more, or confine less."""
+    with server(("tls:127.0.0.1:0",), environment={"REMOTE_SHELL_HOME": place.running.home}) as other:
+        _, code = place.invitations.make(600, authorized_keys=place.list)
+        assert ask(other.targets["tls"], by_invitation(code, Ed25519PrivateKey.generate())) is None
+        assert f"it is for another list: {place.list}" in other.read_log()
+        assert ask(place.tls, by_invitation(code, key := Ed25519PrivateKey.generate()))
+        assert ask(other.targets["tls"], by_invitation(code, key)) is None
+        assert len(key_lines.read(os.path.join(other.home, "authorized_keys"))) == 1
+
+
 def test_a_list_that_can_not_be_written(place: Place) -> None:
     """Refused like all else, and the same key may try again."""
     key, code, elsewhere = Ed25519PrivateKey.generate(), place.invite(), f"{place.list}.kept"

@@ -10,9 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import remote_shell
 from remote_shell import errors, testing
+from remote_shell.identity.invitations import Invitations
+
+from .conftest import QUICK
+from .test_enrolment import ask as enrol
+from .test_enrolment import by_invitation
 
 
 def test_a_fault_of_ours_ends_the_session_and_is_logged(tmp_path: Path) -> None:
@@ -33,8 +39,8 @@ def test_a_fault_of_ours_ends_the_session_and_is_logged(tmp_path: Path) -> None:
         assert "ZeroDivisionError: on purpose" in running.read_log()
 
 
-def test_without_a_thread_what_needs_one_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
-    """pthread_create(3) fails with EAGAIN where the account, or the machine, has as many tasks as it may."""
+def without_threads(tmp_path: Path) -> dict[str, str]:
+    """The environment of a server that gets no thread as long as there is a file `full`."""
     (tmp_path / "sitecustomize.py").write_text(
         textwrap.dedent(f"""
             import os, threading
@@ -49,8 +55,13 @@ def test_without_a_thread_what_needs_one_is_refused_and_the_session_goes_on(tmp_
             threading.Thread.start = start_or_fail
         """)
     )
+    return {"PYTHONPATH": f"{tmp_path}:{Path(remote_shell.__file__).parent.parent}"}
+
+
+def test_without_a_thread_what_needs_one_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
+    """pthread_create(3) fails with EAGAIN where the account, or the machine, has as many tasks as it may."""
     (tmp_path / "file").write_text("content")
-    environment = {"PYTHONPATH": f"{tmp_path}:{Path(remote_shell.__file__).parent.parent}"}
+    environment = without_threads(tmp_path)
     with testing.server(("unix:",), environment=environment) as running, remote_shell.connect(running) as host:
 
         def needs() -> list[Callable[[], object]]:
@@ -71,6 +82,18 @@ def test_without_a_thread_what_needs_one_is_refused_and_the_session_goes_on(tmp_
             for act in needs():
                 act()
             assert cat.communicate(b"still here")[0] == b"still here"
+        assert "Traceback" not in running.read_log()
+
+
+def test_without_a_thread_an_invitation_is_refused_and_not_lost(tmp_path: Path) -> None:
+    environment = without_threads(tmp_path)
+    with testing.server(("tls:127.0.0.1:0",), environment=environment, config=QUICK) as running:
+        code = Invitations(f"{running.home}/state/invitations").make(600)[1]
+        prove = by_invitation(code, Ed25519PrivateKey.generate())
+        (tmp_path / "full").touch()
+        assert enrol(running, prove) is None
+        (tmp_path / "full").unlink()
+        assert enrol(running, prove) is not None
         assert "Traceback" not in running.read_log()
 
 

@@ -155,9 +155,9 @@ def test_a_folder_that_others_reach_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_place_a_terminal_goes_on_or_is_refused(tmp_path: Path) -> None:
     who = Who("s", "uid:1", "unix")
-    assert recordings(tmp_path / "gone").begin("id", who, Size(1, 1), b"xterm") is None
+    assert recordings(tmp_path / "gone").begin("id", who, Size(1, 1), b"xterm", pytest.fail) is None
     with pytest.raises(CommandRefusedError, match="records terminals, and can't now: No such file"):
-        recordings(tmp_path / "gone", required=True).begin("id", who, Size(1, 1), b"xterm")
+        recordings(tmp_path / "gone", required=True).begin("id", who, Size(1, 1), b"xterm", pytest.fail)
 
 
 # --- a server
@@ -291,6 +291,19 @@ def test_no_place_for_it_ends_the_recording_and_not_the_session(start: Starter, 
     until(lambda: "recording_cut" in (tmp_path / "lines").read_text(), "that is told")
     last = json.loads(recording.raw().splitlines()[-1])
     assert last[1] == "m"
+
+
+def test_where_it_is_required_nobody_gets_rid_of_it_by_a_flood(start: Starter) -> None:
+    recording = start("required = true\n[limits]\nrecording_max = 3000")
+    flood = "trap '' TERM HUP; seq 2000; sleep 60"
+    with recording.place.connect() as client:
+        done = client.run(["sh", "-c", flood], terminal=TERMINAL)
+        assert done.exit is not None and done.exit.signal == "SIGKILL"
+        assert b"this terminal can't be recorded any longer, and so it ends\r\n" in done.text()
+        ident, shell = client.start(None, request="shell", terminal=TERMINAL, stdin="pipe")
+        client.session.send_message(ident, Command(number=1, line=flood))
+        client.finish(ident)
+        assert shell.exit is not None and b"any longer, and so it ends" in shell.text()
 
 
 @pytest.mark.parametrize("ends", [b"", b"x"])

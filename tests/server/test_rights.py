@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -222,6 +223,9 @@ HAZARDS = (
     *("RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_EXEC_PATH", "IFS", "SHELLOPTS", "BASHOPTS", "PS4", "PATH"),
     *("HOME", "SHELL", "PROMPT_COMMAND", "GCONV_PATH", "LOCPATH", "TERMINFO", "PAGER", "EDITOR", "LESSOPEN", "BASH_FUNC_ls%%", "TMPDIR"),
     *("SSH_ORIGINAL_COMMAND", "REMOTE_SHELL_ORIGINAL_COMMAND", "REMOTE_SHELL_COMMAND_ID", "GLIBC_TUNABLES", "CDPATH", "JAVA_TOOL_OPTIONS"),
+    *("HGRCPATH", "HGEDITOR", "SVN_SSH", "CVS_RSH", "APT_CONFIG", "PSQLRC", "PSQL_PAGER", "PGSERVICEFILE", "FZF_DEFAULT_COMMAND"),
+    *("ANSIBLE_CONFIG", "CARGO_HOME", "RUSTC_WRAPPER", "GOFLAGS", "CC", "GCC_EXEC_PREFIX", "COMPILER_PATH", "DOTNET_STARTUP_HOOKS"),
+    *("COR_PROFILER", "CORECLR_PROFILER", "ERL_FLAGS", "JULIA_LOAD_PATH", "CAML_LD_LIBRARY_PATH", "SCREENRC", "FCEDIT", "MAILCAPS"),
 )  # fmt: skip
 
 
@@ -366,7 +370,7 @@ def test_only_what_a_pattern_matches_runs(keyed: Keyed, tmp_path: Any) -> None:
     trap = tmp_path / "echo"
     trap.write_text("#!/bin/sh\nprintf trapped\n")
     trap.chmod(0o755)
-    with keyed.connect('restrict,allow="echo *"') as client:
+    with keyed.connect(f'restrict,allow="echo *",cwd="{tmp_path}"') as client:
         assert client.run(["echo", "a", "$HOME;id"]).text() == b"a $HOME;id\n"
         assert client.run(None, line="echo 'a  b' c").text() == b"a  b c\n"
         assert client.run(["echo"], env=[["PATH", str(tmp_path)]], cwd=str(tmp_path)).text() == b"\n"
@@ -411,6 +415,21 @@ def test_where_commands_start(keyed: Keyed, tmp_path: Any) -> None:
         client.close_channel(ident)
 
 
+def test_no_client_says_where_the_one_command_starts_nor_where_some_do(keyed: Keyed, tmp_path: Any) -> None:
+    """Or a name in it would mean what lies there."""
+    home = f"{pwd.getpwuid(os.geteuid()).pw_dir}\n".encode()
+    with keyed.connect('command="pwd"') as client:
+        for cwd in (str(tmp_path), "/", None):
+            assert client.run(["x"], cwd=cwd).text() == home
+    with keyed.connect('allow="pwd",allow=":detach"') as client:
+        for there in (str(tmp_path), "/", ".."):
+            for detach in (False, True):
+                assert "no cwd=" in reason_of(client.run(["pwd"], cwd=there, detach=detach))
+        assert client.run(["pwd"], cwd=".").text() == client.run(["pwd"]).text() == home
+    with keyed.connect('allow="pwd",cwd="/"') as client:
+        assert client.run(["pwd"], cwd=str(tmp_path)).text() == f"{tmp_path}\n".encode()
+
+
 def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
     prove = keyed.key('max-commands="2",allow="cat",allow=":detach",allow="sleep *"')
     target = keyed.running.targets["tls"]
@@ -430,6 +449,40 @@ def test_no_more_commands_at_once_than_may(keyed: Keyed) -> None:
     with RawClient(target, prove) as again:  # those of a session that is gone count no longer than they live
         for _ in range(5):
             assert again.run(["cat"]).exit is not None
+
+
+def test_nor_by_many_whose_ids_wait_for_the_disk_together(keyed: Keyed) -> None:
+    with keyed.connect('max-commands="1"') as client:
+        asked = [
+            client.session.open_channel(
+                Open(request="exec", id=f"job-{n}", window=1, argv=["sleep", "60"], detach=n != 5, once=True)
+            )
+            for n in range(6)
+        ]
+        client.commands |= {ident: Command() for ident in asked}
+        client.flush()
+        commands = [client.commands[ident] for ident in asked]
+        client.wait(lambda: all(one.opened or one.rejected for one in commands), "answers")
+        assert {one.rejected.code for one in commands if one.rejected} == {"not_permitted"}
+        assert sum(one.opened is not None for one in commands) == 1
+
+
+def test_a_shell_of_before_is_not_had_under_other_options(keyed: Keyed) -> None:
+    key, line = new_line("")
+    with open(keyed.path, encoding="utf-8") as file:
+        before = file.read()
+    rewrite(keyed.path, before + line)
+    target, prove = keyed.running.targets["tls"], by_key(key)
+    with RawClient(target, prove) as one:
+        ident, _ = one.start(None, request="shell", terminal=TERMINAL, stdin="pipe", id="shell-of-before")
+        one.session.send_message(ident, Detach())
+        one.finish(ident)
+        rewrite(keyed.path, f'{before}timeout="60" {line}')
+        with RawClient(target, prove) as two:
+            asked = two.open(None, request="attach", terminal=TERMINAL, stdin="pipe", id="shell-of-before")
+            command = two.commands[asked]
+            two.wait(lambda: command.rejected or command.others, "an answer")
+            assert "has changed since" in reason_of(command)
 
 
 def test_no_path_becomes_the_name_of_a_terminal(keyed: Keyed, tmp_path: Any) -> None:

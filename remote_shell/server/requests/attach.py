@@ -25,6 +25,11 @@ def start_attach(context: Context, channel: SessionChannel, message: Open) -> Re
         unknown = "no shell of yours has this id: it ended long ago, or before the server was started anew"
         channel.reject("no_such_shell", context.terminals.end_of(channel.principal, message.id) or unknown)
         return None
+    if held.restrictions != context.restrictions_of(channel.principal):  # `revocation` is about to end it
+        channel.reject(
+            "not_permitted", "what this key may do has changed since this shell began; it ends, start another"
+        )
+        return None
     if message.terminal is None:
         channel.reject("bad_request", "a shell on a terminal is attached to a terminal: say which")
         return None

@@ -77,11 +77,14 @@ def _start(context: Context, channel: SessionChannel, message: Open, verdict: st
 
 
 def _refuses_more(context: Context, channel: SessionChannel) -> bool:
-    """As many jobs run as may, and that was told."""
-    if not context.jobs.is_full(channel.principal):
-        return False
-    channel.reject("too_many_jobs", "too many jobs run already: wait until some have ended, or end some")
-    return True
+    """As many jobs run as may, or as many commands as this key may run, and that was told."""
+    if context.jobs.is_full(channel.principal):
+        channel.reject("too_many_jobs", "too many jobs run already: wait until some have ended, or end some")
+        return True
+    if context.has_all_it_may(channel.principal):
+        channel.reject("not_permitted", "this key runs as many commands at once as it may; wait until one has ended")
+        return True
+    return False
 
 
 def _refusable(channel: SessionChannel, start: Callable[[], Request | None]) -> Request | None:

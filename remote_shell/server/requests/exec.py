@@ -15,7 +15,7 @@ from remote_shell.process.pipes import PipeProcess
 from remote_shell.process.pty import PtyProcess, Size
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.recording import Recorder
+from remote_shell.server.recording import OVER, Recorder
 from remote_shell.server.requests.base import (
     Inert,
     Request,
@@ -172,7 +172,8 @@ class Exec:
             )
         self._streams = {STDOUT}
         size = Size(message.terminal.rows, message.terminal.columns)
-        self._recorder = context.recordings.begin(message.id, self._channel.who, size, env.get(b"TERM", b""))
+        term = env.get(b"TERM", b"")
+        self._recorder = context.recordings.begin(message.id, self._channel.who, size, term, self._end_unrecorded)
         try:
             self._terminal = PtyProcess.start_on_terminal(
                 argv,
@@ -233,6 +234,14 @@ class Exec:
         self._process.resume_output()  # an end is told after the output, and who should read it may be gone
         if self._told:
             self._end()  # those that held its pipes are ended, but nobody waits for them
+
+    def _end_unrecorded(self) -> None:
+        self._loop.call_soon(self._kill_unrecorded)  # not while its output is being passed on
+
+    def _kill_unrecorded(self) -> None:
+        if not self._exited:
+            self.on_output(STDOUT, OVER)
+            self.kill(0)
 
     # --- from the process
 

@@ -34,7 +34,7 @@ from remote_shell.process.shell_words import ShellWords
 from remote_shell.process.zsh_text import ZSH, is_zsh
 from remote_shell.server.claims import Claim
 from remote_shell.server.context import Context
-from remote_shell.server.recording import Recorder
+from remote_shell.server.recording import OVER, Recorder
 from remote_shell.server.requests.base import Request, ServerChannel, SessionChannel, errno_of, other_term, reason
 from remote_shell.server.terminals import Held
 from remote_shell.wire.frames import STDERR, STDOUT
@@ -140,7 +140,8 @@ class Shell:
         self._recorder: Recorder | None = None
         if terminal is not None:
             size = Size(terminal.rows, terminal.columns)
-            self._recorder = context.recordings.begin(message.id, channel.who, size, env.get(b"TERM", b""))
+            term = env.get(b"TERM", b"")
+            self._recorder = context.recordings.begin(message.id, channel.who, size, term, self._end_unrecorded)
         zsh = context.shell if self._on_terminal and is_zsh(context.shell) else None
         note = ""
         if zsh is not None and context.confinement.sandbox is not None:
@@ -298,6 +299,14 @@ class Shell:
             self._shell.signal(number, name)
         except CommandError as error:
             raise RemoteProtocolError("bad_message", str(error)) from None
+
+    def _end_unrecorded(self) -> None:
+        self._loop.call_soon(self._kill_unrecorded)  # not while its output is being passed on
+
+    def _kill_unrecorded(self) -> None:
+        if not self._exited:
+            self.on_output(STDOUT, OVER)
+            self.kill(0)
 
     # --- from the process
 

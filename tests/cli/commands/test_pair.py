@@ -283,8 +283,23 @@ def test_a_list_that_counts_for_nobody_is_told_at_once(running: testing.RunningS
     listed = friend / "authorized_keys"
     listed.write_text("")
     listed.chmod(0o666)
-    done = owner(running, "invite", "--authorized-keys", str(listed))
+    done = owner(running, "invite", "--authorized-keys", str(listed), "--address", "box")
     assert done.returncode == 125 and "chmod go-w" in one_line(done.stderr) and done.stdout == b""
+
+
+def test_of_several_servers_the_line_names_those_that_read_the_list(running: testing.RunningServer) -> None:
+    with testing.server(("tls:127.0.0.1:0",), environment={"REMOTE_SHELL_HOME": running.home}) as other:
+        for server in (running, other):
+            line = invited(running, "--authorized-keys", f"{server.home}/authorized_keys").decode()
+            assert [target.address for target in parse_line(line).addresses] == [place(server)]
+            kept = [path.read_text() for path in Path(running.home, "state", "invitations").iterdir()]
+            assert any(f"{server.home}/authorized_keys" in text for text in kept)
+
+
+def test_the_end_of_one_that_is_good_for_days_has_its_day(running: testing.RunningServer) -> None:
+    invited(running, "--label", "days", "--minutes", "10000")
+    said = owner(running, "list").stdout.decode()
+    assert re.search(r"an invitation for days is open until 20\d\d-\d\d-\d\d \d\d:\d\d;", said)
 
 
 def test_minutes_are_in_the_line(running: testing.RunningServer) -> None:

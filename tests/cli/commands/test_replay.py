@@ -70,6 +70,14 @@ def test_leaving_by_key(tmp_path: Path, key: str, status: int) -> None:
         assert "never" not in tmux.wait_for(f"left with {status}")
 
 
+def test_a_pause_of_centuries_can_be_left(tmp_path: Path) -> None:
+    path = recording(tmp_path, (0.0, "o", "here"), (3e8, "o", "never"))
+    with replaying(tmp_path, "--speed", "0.01", path) as tmux:
+        tmux.wait_for("here")
+        tmux.keys("q")
+        tmux.wait_for("left with 0")
+
+
 def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     with replaying(tmp_path, recording(tmp_path, (0.0, "o", "\x1b[?25lhere"), (3600.0, "o", "never"))) as tmux:
         tmux.wait_for("here")
