@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
@@ -87,7 +88,6 @@ class Editor:
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
             input=keyboard if keyboard is not None else JoinedInput(sys.stdin),
             output=create_output(always_prefer_tty=True),  # stdout may be a file: the prompt goes where the person is
-            enable_suspend=True,
             include_default_pygments_style=False,
             reserve_space_for_menu=0,
         )
@@ -211,6 +211,11 @@ class Editor:
             if event.current_buffer is self._session.default_buffer:
                 self._pasted = self._pasted or "\n" in text
             event.current_buffer.insert_text(text)
+
+        @keys.add("c-z")
+        def _(event: KeyPressEvent) -> None:
+            if isinstance(event.app.input, JoinedInput):
+                run_in_terminal(event.app.input.stop)
 
         @keys.add("c-r")
         def _(event: KeyPressEvent) -> None:

@@ -7,8 +7,11 @@ can't be told from a quick hand, and stays what it is. Neighbour: `editor` reads
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from prompt_toolkit.input.vt100 import Vt100Input
@@ -53,6 +56,15 @@ class JoinedInput(Vt100Input):
     def read_keys(self) -> list[KeyPress]:
         """What one read brought."""
         return self._joiner.joined(super().read_keys())
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        """None for what is written above the prompt: keys typed at that moment would be the line discipline's, and ^D be lost."""
+        return nullcontext()
+
+    def stop(self) -> None:
+        """Stop the process group, as ^Z does: who has the terminal then finds it as it was."""
+        with super().cooked_mode():
+            os.kill(0, signal.SIGTSTP)
 
 
 def _text(keys: Sequence[KeyPress]) -> str:

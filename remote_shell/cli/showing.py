@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from remote_shell.cli.screen import Screen
@@ -50,10 +50,22 @@ def passage(descriptor: int, allowed: Allowed = NOTHING_ALLOWED, *, terminal: bo
     if terminal:
         from remote_shell.terminal.filter import Filter
 
-        return Filter(title="title" in allowed, clipboard="clipboard" in allowed, utf8=utf8)
+        return Filter(
+            title="title" in allowed,
+            clipboard="clipboard" in allowed,
+            utf8=utf8,
+            pictures=not _is_multiplexer(os.environ),
+        )
     from remote_shell.terminal.visible import Visible
 
     return Visible(utf8=utf8)
+
+
+def _is_multiplexer(environment: Mapping[str, str]) -> bool:
+    """Ours is a terminal of tmux or screen, here or where we were called from."""
+    return not environment.keys().isdisjoint(("TMUX", "STY")) or environment.get("TERM", "").startswith(
+        ("tmux", "screen")
+    )
 
 
 def allowed_for(target: str, given: Allowed | None) -> Allowed:

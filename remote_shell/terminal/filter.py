@@ -9,7 +9,8 @@ of what may be cut, until the byte that decides. What is cut, and nothing of it 
   files, programs xterm's log (OSC 46) and properties (OSC 3), OSC 9 but 9;4, 20, 51, 1337, 5113, 5522, kitty's commands, printing (CSI i)
   notifications   OSC 9, 99, 777: they stand beside those of the person's own programs
   keys, macros    DECUDK, DECDMAC; and every DCS but pictures (sixel, ReGIS), fonts, XTGETTCAP, DECRSPS and synchronized output
-  ways around     ESC % @ (out of UTF-8), DCS that tmux and screen pass on, numbers that overflow, and sequences without end
+  ways around     ESC % @ (out of UTF-8), DCS that tmux and screen pass on, numbers that overflow, sequences without end, and ESC and CSI
+                  of a sequence with bytes from 0x80 up: tmux reads on as if these were not there, xterm without their highest bit
 
 Sources: xterm's ctlseqs, the VT510 manual, and the pages of kitty, iTerm2, ConEmu, VTE, foot, mintty, rxvt-unicode, tmux and screen. A
 string ends at BEL, ST, CAN, SUB, and where a sequence begins, as terminals have it; one that is cut ends with its line too (but for the
@@ -43,7 +44,8 @@ _HEADER_MAX = 256  # bytes that decide about a string
 # No possessive quantifiers and no atomic groups: Python 3.11.2, Debian's, gets them wrong. C are the controls that are obeyed within.
 _SUSPECT = (
     rb"\x1b[C]{0,63}(?:(?P<string>[\]P_k])|\[(?P<long>[C -?]{256})|\[(?P<csi>[C -?]{0,255}[tiy])|(?P<charset>%[C]{0,63}[@/]))"
-    rb"|\x1b(?P<controls>[C]{64})|C1(?:(?P<string1>[\x90\x9d\x9f])|\x9b(?P<long1>[C -?]{256})|\x9b(?P<csi1>[C -?]{0,255}[tiy]))"
+    rb"|\x1b(?P<controls>[C]{64})|\x1b(?P<high>[C]{0,63}(?:\[[C -?]{0,255}|%[C]{0,63})?[\x80-\xff])"
+    rb"|C1(?:(?P<string1>[\x90\x9d\x9f])|\x9b(?:(?P<long1>[C -?]{256})|(?P<csi1>[C -?]{0,255}[tiy])|(?P<high1>[C -?]{0,255}[\x80-\xff])))"
 )
 _PART = rb"\x1b[C]{0,63}(?:\[[C -?]{0,255}|%[C]{0,63})?|C1(?:\x9b[C -?]{0,255})?"
 _STRINGS = {b"\x90": b"P", b"\x9d": b"]", b"\x9f": b"_"}
@@ -94,14 +96,24 @@ def _forms(utf8: bool) -> _Forms:
 
 
 class Filter:
-    """One program's output. `title` and `clipboard` let it set those; `utf8` is False where the terminal has a set of single bytes."""
+    """One program's output. `title` and `clipboard` let it set those; `utf8` is False where the terminal has a set of single bytes.
 
-    __slots__ = ("_clipboard", "_end", "_forms", "_held", "_left", "_limits", "_title")
+    `pictures` is False where kitty's would be titles.
+    """
+
+    __slots__ = ("_clipboard", "_end", "_forms", "_held", "_left", "_limits", "_pictures", "_title")
 
     def __init__(
-        self, *, title: bool = False, clipboard: bool = False, utf8: bool = True, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        title: bool = False,
+        clipboard: bool = False,
+        utf8: bool = True,
+        pictures: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._title = title
+        self._pictures = pictures
         self._clipboard = clipboard
         self._forms = _forms(utf8)
         self._limits = limits
@@ -136,7 +148,7 @@ class Filter:
             look = found.end()
             if verdict == "cut":
                 passed += (data[at : found.start()], _IN_ITS_PLACE)
-                at = look = found.start() + 1 if found["controls"] else found.end()
+                at = look = self._rest(found)
         return b"".join(passed)
 
     def end(self) -> bytes:
@@ -154,6 +166,12 @@ class Filter:
         return len(data)
 
     # --- cutting
+
+    def _rest(self, found: re.Match[bytes]) -> int:
+        """Where that begins which goes on, as text if there is no sense in it."""
+        if found["controls"] or found["high"]:
+            return found.start() + 1
+        return found.start() + len(self._forms.first) + 1 if found["high1"] else found.end()
 
     def _begin(self, end: re.Pattern[bytes], most: int) -> Verdict:
         self._end, self._left = end, most
@@ -236,6 +254,8 @@ class Filter:
 
     def _application(self, data: bytes, at: int) -> Verdict:
         """APC. Pictures are kitty's; to tmux and screen all of it is a title."""
+        if not self._pictures:
+            return self._titled()
         text = data[at : at + _HEADER_MAX]
         picture = _PICTURE.match(text)
         if picture is not None and not _FROM_HERE.search(picture[0]):

@@ -192,8 +192,10 @@ class ModeTracker:
     def _leave(self) -> list[bytes]:
         """Leave the alternate screen the way it was entered: 1049 has saved the cursor, before 47 and 1047 programs do it."""
         number, self._alternate = self._alternate, 0
+        # tmux brings back the cursor's place and attributes with 1049, and neither character sets nor the origin
+        before = self._take((_ORIGIN, _SI, _ASCII)) if number == 1049 else []
         self._restore()
-        return [b"\x1b[?%dl" % number, *([_RESTORE] if number != 1049 and self._saved[0] is not None else [])]
+        return [*before, b"\x1b[?%dl" % number, *([_RESTORE] if number != 1049 and self._saved[0] is not None else [])]
 
     def _margins(self) -> list[bytes]:
         """DECSTBM homes the cursor, so it is saved before. DECRC would bring origin mode back: then rather the last line."""
@@ -296,7 +298,9 @@ class ModeTracker:
         if number in (47, 1047, 1049):
             self._alternate = (self._alternate or number) if on else 0
             if number == 1049 and not on:
+                sets = self._left & {_SI, _ASCII}  # tmux does not bring them back
                 self._restore()
+                self._left |= sets
         elif undo := _PRIVATE.get(number):
             self._mark(undo, on is undo.endswith(b"l"))
 

@@ -29,6 +29,23 @@ UNNOTICED = (
     "-c",
     "import sys, remote_shell.cli.notices as n; n.STATUS = n.WORDS = 1e9; from remote_shell.cli.main import main; sys.exit(main())",
 )
+# A note about what ran in the background waits, once it is being written, for a word through a named pipe.
+HELD = (
+    sys.executable,
+    "-c",
+    """import os, sys
+from remote_shell.cli.main import main
+from remote_shell.cli.screen import Screen
+
+note = Screen.note
+def held(screen, text, colour="dim"):
+    note(screen, text, colour)
+    if "cat begun" in text and "✓" in text:
+        os.write(2, b"held")
+        open(os.environ["NOTED"]).close()
+Screen.note = held
+sys.exit(main())""",
+)
 GREETING = "Ctrl-D leaves."
 _PROMPT = re.compile(r"\n\S+ \S+ [#$]$")
 
@@ -235,6 +252,37 @@ def test_ctrl_z_is_the_commands_while_one_runs_and_ours_at_the_prompt(target: st
         terminal.wait_for("148")
         run(terminal, "kill %1")
         assert not caught(terminal)
+
+
+def test_ctrl_d_while_something_is_said_above_the_prompt_leaves(target: str, tmp_path: Path) -> None:
+    begun, noted = tmp_path / "begun", tmp_path / "noted"
+    os.mkfifo(begun)
+    os.mkfifo(noted)
+    with repl_of(HELD, target, tmp_path, NOTED=str(noted)) as terminal:
+        run(terminal, f"cd {tmp_path}")
+        run(terminal, ":bg cat begun")
+        begun.write_bytes(b"")  # opened by both, it ends
+        terminal.wait_for("held")
+        terminal.press("ctrl-d")
+        noted.write_bytes(b"")
+        assert terminal.wait_end() == 0
+
+
+def test_ctrl_z_at_the_prompt_and_back(target: str, tmp_path: Path) -> None:
+    words = {**environment(tmp_path), "PS1": "outer> ", "SSH_AUTH_SOCK": None}
+    with Terminal(["bash", "--norc", "--noprofile", "--noediting"], environment=words, columns=200) as terminal:
+        terminal.wait_for("outer>")
+        terminal.type(f"{shlex.join([*ARGV, 'shell', '--new', target])}\r")
+        terminal.wait_for(GREETING)
+        wait_prompt(terminal)
+        terminal.type("echo kept\x1a")
+        terminal.wait_until(lambda: terminal.text.endswith("\nouter>"), "the shell outside")
+        terminal.type("stty -a | grep -o ' icanon'; fg\r")
+        terminal.wait_until(lambda: terminal.text.endswith("# echo kept"), "what was typed")
+        assert "\n icanon\n" in terminal.text
+        terminal.press("enter")
+        terminal.wait_for("\nkept\n")
+        wait_prompt(terminal)
 
 
 def test_a_nul_typed_into_a_program_that_reads_lines_is_no_fault(target: str, tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_a_title_at_the_prompt_and_what_is_kept_of_output(target: str, tmp_path:
         assert "42x" in run(terminal, "echo $((41 + 1))x"), "what one command began does not go on in the next"
         assert "a^[]2;evil^Gbc" in run(terminal, ":out 1"), "it is shown, and nothing is asked or set once more"
         assert "[4]" in run(terminal, rf":bg {EVIL}")
-        run(terminal, ":wait 4")
+        terminal.wait_for("[4] ✓")
         assert SEEN in run(terminal, ":attach 4")
 
 

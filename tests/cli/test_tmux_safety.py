@@ -12,8 +12,9 @@ from tests.cli.tmux import Tmux, at_prompt, running
 
 pytestmark = pytest.mark.slow
 
-# four ways to a title in tmux, and the clipboard
+# six ways to a title in tmux, and the clipboard
 LINE = (
+    r"printf '\033\377]2;evil\007\033_Ga=T;evil\033\\'; "
     r"printf '\033]2;evil\007'; printf '\033_evil\033\\'; printf '\033kevil\033\\'; printf '\302\235''0;evil\302\234';"
     r"printf '\033]52;c;ZXZpbA==\007'; printf '\033]52;c;ZXZpbA==\033\\'; echo so it''goes"
 )
@@ -63,3 +64,13 @@ def test_a_command_without_a_terminal(target: str, tmp_path: Path) -> None:
         tmux.line(f"clear; {shlex.join([*ARGV, 'run', target, 'sh', '-c', LINE])}")
         assert "^[]2;evil^G^[_evil^[\\" in tmux.wait_for("so itgoes")
         assert (names(tmux), tmux("show-buffer")) == (before, "")
+
+
+def test_what_tmux_keeps_when_the_alternate_screen_is_left(target: str, tmp_path: Path) -> None:
+    with at_prompt(tmp_path, target) as tmux:
+        tmux.line(r"printf '\033[?1049h\033[2;9r\033[?6h'; (exit 42)")
+        tmux.wait_for("✗ 42")
+        tmux.wait_prompt()
+        assert tmux.is_plain()
+        tmux.line("echo it go''es")
+        tmux.wait_for("\nit goes")

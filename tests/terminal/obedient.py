@@ -42,7 +42,7 @@ class Obedient:
         elif sign == "\x07" and self._state in _STRINGS.values():
             self._string()
             self._state = "ground"
-        elif sign < " " or sign == "\x7f":
+        elif sign < " " or sign == "\x7f" or (sign >= "\x80" and self._state in ("escape", "CSI", "intermediate")):
             self.drawn += sign
         elif self._state == "escape":
             self._escape(sign)

@@ -104,6 +104,32 @@ def test_eight_bit_controls_where_utf_8_is_off() -> None:
     assert filtered("„“”ÜÝ".encode()) == "„“”ÜÝ".encode()
 
 
+@pytest.mark.parametrize("high", [b"\xff", b"\x80", b"\xc3\xa9", "漢".encode()])
+@pytest.mark.parametrize("rest", [b"]2;evil\x07", b"kevil\x1b\\", b"[22t", b"%@"])
+def test_no_escape_reaches_what_stands_behind_high_bytes(high: bytes, rest: bytes) -> None:
+    """tmux passes them over within a sequence."""
+    assert filtered(b"\x1b" + high + rest) == ST + high + rest
+    assert filtered(*(bytes([byte]) for byte in b"\x1b" + high + rest)) == ST + high + rest
+    assert Obedient().obey(b"\x1b" + high + rest).harm
+    assert not Obedient().obey(filtered(b"\x1b" + high + rest)).harm
+
+
+def test_no_control_sequence_has_high_bytes() -> None:
+    assert filtered(b"\x1b[\xff21t") == ST + b"[\xff21t"
+    assert filtered(b"\x1b[21\xc3\xb4") == ST + "[21ô".encode()
+    assert filtered(b"\xc2\x9b21\xc3\xb4") == ST + "21ô".encode()
+    assert filtered(b"\x9b21\xf4", utf8=False) == ST + b"21\xf4"
+    assert filtered(b"\x1b\xc2\x9d2;evil\x07") == ST * 2
+    assert filtered("\x1b[31mé\x1b[mé\x1bMé".encode()) == "\x1b[31mé\x1b[mé\x1bMé".encode()
+
+
+def test_no_pictures_where_they_are_titles() -> None:
+    picture = b"\x1b_Ga=T,f=100;iVBORw0KGgo=\x1b\\"
+    assert filtered(picture) == picture
+    assert filtered(picture, pictures=False) == ST
+    assert filtered(picture, pictures=False, title=True) == picture
+
+
 # --- what passes
 
 QUESTIONS = [  # vim, tmux, neovim and others ask them at their start
@@ -142,7 +168,7 @@ HARMLESS = [
         "grüße °C\u00a0漢字🐧".encode(),
         b"\xff\xfe",
         b"\x9d0;x\x9c",
-        b"\xc2",
+        b"\xc2 ",
     ),
     *(
         b"\x1b[m",
@@ -167,7 +193,7 @@ HARMLESS = [
         b"\x1b%G",
         b"\x1b[3 q",
         b"\x1b[!p",
-        b"\x1b\x1b",
+        b"\x1b\x1bM",
     ),
     *(
         b"\x1b]8;;https://x.example/a?b=c\x1b\\",

@@ -213,7 +213,13 @@ def test_a_region_of_the_whole_height_is_none() -> None:
 def test_origin_mode_homes_the_cursor_so_it_goes_to_the_last_line() -> None:
     assert left(b"\x1b[?6h") == b"\x1b[?6l\x1b[999;1H"
     assert left(b"\x1b[5;9r\x1b[?6h") == b"\x1b[?6l\x1b[r\x1b[999;1H"
-    assert left(b"\x1b[?1049h\x1b[?6h") == b"\x1b[?1049l"  # which brings the entry's back
+    assert left(b"\x1b[?1049h\x1b[?6h") == b"\x1b[?6l\x1b[?1049l"  # which brings the entry's back, but not in tmux
+    assert left(b"\x1b[?6h\x1b[?1049h") == b"\x1b[?6l\x1b[?1049l\x1b[?6l\x1b[999;1H"
+
+
+def test_1049_does_not_bring_character_sets_back_everywhere() -> None:
+    assert left(b"\x1b[?1049h\x1b(0\x0e") == b"\x0f\x1b(B\x1b[?1049l"
+    assert left(b"\x1b[?1049h\x0e\x1b[?1049l") == b"\x0f"
     assert left(b"\x1b[?6h\x1b[?6l") == b""
 
 
