@@ -56,6 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
         seconds=arguments.seconds,
         count=arguments.count,
         fuzzer=arguments.fuzzer,
+        only=arguments.only,
     )
     start, load = time.monotonic(), os.getloadavg()[0]
     rows: Rows = []
@@ -103,6 +104,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="for what is left to chance (1)")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long, where an experiment has a time")
     parser.add_argument("--count", type=int, metavar="N", help="how often, where an experiment has a number")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of the guards those with TEXT in file or test")
     parser.add_argument("--fuzzer", default=sys.executable, metavar="PYTHON", help="the interpreter that has atheris")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     arguments = parser.parse_args(words)

@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from torture_parts.figure import TortureError
-from torture_parts.guards import Guard, Tree, load, take_out
+from torture_parts.figure import Settings, TortureError
+from torture_parts.guards import Guard, Tree, chosen, load, take_out
 
 from .test_security_doc import ROOT, missing, rows
 
@@ -42,6 +42,16 @@ def test_a_guard_that_is_not_there_is_told() -> None:
         TortureError, match=r"x\.py has the guard of tests/t\.py::test_a 2 times; mend scripts/guards\.toml"
     ):
         Guard("x.py", "a", "b", "tests/t.py::test_a").removed("a a")
+
+
+def test_those_that_are_asked_for() -> None:
+    guards = [Guard("wire/a.py", "x", "y", "t.py::test_key"), Guard("b.py", "x", "y", "t.py::test_wire")]
+    assert chosen(guards, Settings()) == guards
+    assert chosen(guards, Settings(only="wire/")) == guards[:1]
+    assert chosen(guards, Settings(only="wire", count=1)) == guards[:1]
+    assert chosen(guards, Settings(only="test_wire")) == guards[1:]
+    with pytest.raises(TortureError, match="no guard has 'none' in its file or its test"):
+        chosen(guards, Settings(only="none"))
 
 
 class Copy(Tree):

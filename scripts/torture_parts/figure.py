@@ -37,6 +37,7 @@ class Settings:
     seconds: float | None = None
     count: int | None = None
     fuzzer: str = sys.executable
+    only: str = ""  # what the name of a part has in it
 
     def many(self, whole: int, quick: int) -> int:
         """How often: as told, or in whole, or in small."""

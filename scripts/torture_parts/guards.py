@@ -61,8 +61,8 @@ def load() -> list[Guard]:
 
 
 def run(settings: Settings) -> Iterator[Figure]:
-    """All of them; --count takes the first so many."""
-    guards = load()[: settings.many(10_000, 6)]
+    """All of them; --only takes those with its text in file or test, --count the first so many. Raises TortureError if none is left."""
+    guards = chosen(load(), settings)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="guards-") as folder:
         os.chmod(folder, 0o755)  # noqa: S103 - some tests become another account
@@ -75,6 +75,14 @@ def run(settings: Settings) -> Iterator[Figure]:
     yield none("guards whose test did not go red", len(green), f": {'; '.join(green)}" if green else "")
     yield told("the longest", f"{max(took.values()):.0f} s, {max(took, key=lambda name: took[name])}")
     yield at_most("seconds in all", BOUND, time.monotonic() - began, digits=0)
+
+
+def chosen(guards: Sequence[Guard], settings: Settings) -> list[Guard]:
+    """Those that the command line asks for. Raises TortureError for none."""
+    found = [guard for guard in guards if settings.only in f"{guard.file} {guard.test}"]
+    if not found:
+        raise TortureError(f"no guard has {settings.only!a} in its file or its test; scripts/guards.toml has them all")
+    return found[: settings.many(10_000, 6)]
 
 
 def take_out(guards: Sequence[Guard], trees: Sequence[Tree]) -> tuple[list[str], dict[str, float]]:

@@ -51,6 +51,7 @@ class FalseServer:
         self.identity = ServerIdentity(os.urandom(32))
         self.inside = b""
         self.calls = 0
+        self.over = threading.Semaphore(0)  # one for each call that has ended
         self._answer = answer
         self._features = features
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -81,6 +82,7 @@ class FalseServer:
             self.calls += 1
             with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as sock:
                 self._talk(sock)
+            self.over.release()
 
     def _talk(self, sock: ssl.SSLSocket) -> None:
         limits = DEFAULT_LIMITS
@@ -163,6 +165,7 @@ def test_another_key_hears_nothing(serve: Callable[..., FalseServer]) -> None:
     other = ServerIdentity(os.urandom(32)).fingerprint
     text = refused(server.invite(fingerprint=other), ServerIdentityError)
     assert other in text and server.identity.fingerprint in text and "nothing was sent" in text
+    assert server.over.acquire(timeout=10)
     assert server.calls == 1 and server.inside == b""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from remote_shell.config import checked
@@ -90,6 +90,8 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @given(st.text(max_size=80))
+@example("me\nyou")
+@example("me\r\x0b\x0c\x1c\x85\u2028you")
 def test_a_comment_is_never_more_than_one_line(comment: str) -> None:
     try:
         line = key_lines.make_line(PublicKey(ONE.blob), "", comment)
@@ -194,7 +196,19 @@ def test_a_list_that_can_not_be_written_is_told_before() -> None:
 # --- at the same time
 
 
-def test_many_edits_at_once_lose_none(path: str) -> None:
+def test_many_edits_at_once_lose_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the rename each waits for a moment for another that would be there too: there is none."""
+    real, renames, second = os.rename, threading.Lock(), threading.Event()
+
+    def rename(source: str, target: str) -> None:
+        if renames.acquire(blocking=False):
+            second.wait(0.02)
+            renames.release()
+        else:
+            second.set()
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
     keys = [key(number, f"k{number}") for number in range(10, 26)]
     key_lines.add(path, ONE)
     threads = [threading.Thread(target=key_lines.add, args=(path, one)) for one in keys]
@@ -204,6 +218,7 @@ def test_many_edits_at_once_lose_none(path: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(listed(path)) == sorted(one.comment for one in keys) and litter(path) == []
+    assert not second.is_set()
 
 
 def test_what_an_editor_wrote_meanwhile_is_kept(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,24 +318,41 @@ def test_a_full_disk(path: str) -> None:
     assert Path(path).read_bytes() == before and litter(path) == []
 
 
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from tests.identity.test_key_lines import TWO, key_lines
+
+def step(frame, event, argument):
+    global left
+    if frame.f_code.co_filename.endswith("config/checked.py") and frame.f_code.co_name in ("replace", "_write"):
+        left -= event == "line"
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step
+
+path = sys.argv[1]
+before, seen, status = Path(path).read_bytes(), [], 1
+while status:
+    Path(path).write_bytes(before)
+    left = len(seen) + 1
+    child = os.fork()
+    if not child:
+        sys.settrace(step)
+        key_lines.add(path, TWO)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    seen.append(Path(path).read_text(encoding="utf-8"))
+print(json.dumps(seen))
+"""
+
+
 def test_killed_at_any_moment(path: str) -> None:
-    """A child adds and removes in a loop and is killed: the first line is always there, and what is there is whole."""
+    """Before each step of what writes: the first line is always there, and what is there is whole."""
     key_lines.add(path, ONE)
-    text = (
-        "import sys\nfrom tests.identity.test_key_lines import TWO, key_lines\n"
-        "print('up', flush=True)\n"
-        "while True:\n"
-        "    key_lines.add(sys.argv[1], TWO)\n"
-        "    print('.', end='', flush=True)\n"
-        "    key_lines.remove(sys.argv[1], [line for line in key_lines.read(sys.argv[1]) if line.blob == TWO.blob])\n"
-    )
-    wholes = [f"{ONE.line()}\n".encode(), f"{ONE.line()}\n{TWO.line()}\n".encode()]
-    for count in range(5):
-        child = subprocess.Popen([sys.executable, "-c", text, path], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.read(4 + count)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        assert Path(path).read_bytes() in wholes
+    before, after = f"{ONE.line()}\n", f"{ONE.line()}\n{TWO.line()}\n"
+    done = subprocess.run([sys.executable, "-c", KILLED, path], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert len(seen) > 15 and seen[-1] == after, "the last one was not killed"
+    assert set(seen) == {before, after}
     assert key_lines.add(path, THREE), "the lock went with the process"

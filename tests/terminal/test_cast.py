@@ -118,6 +118,8 @@ def test_the_end_of_a_recorder_that_was_killed(cut: int) -> None:
     )
 )
 @example([b'[1,"o","\\ud800"]\n'])
+@example([b'[NaN,"o","x"]\n'])
+@example([b'[1e999,"o","x"]\n'])
 def test_any_bytes_are_read_to_their_end(parts: list[bytes]) -> None:
     last = 0.0
     for one in read_moments(io.BytesIO(b"".join(parts)), 100):

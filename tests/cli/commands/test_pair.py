@@ -321,11 +321,12 @@ def test_what_crossed_is_masked(running: testing.RunningServer, friend: Path) ->
     done = call("pair", "--trace", home=friend, input=invited(running))
     assert done.returncode == 0
     told = done.stderr.decode()
-    assert '"proof":"<44 masked>"' in told and '"proof":"<88 masked>"' in told and " enrolled " in told
+    assert told.count('"proof":"<44 masked>"') == 2, "ours and the server's"
+    assert '"proof":"<88 masked>"' in told and " enrolled " in told
     kept = friend / "kept"
     assert call("pair", f"--trace={kept}", home=friend, input=invited(running)).returncode == 0
     shown = call("trace", str(kept), home=friend).stdout.decode()
-    assert '"proof":"<44 masked>"' in shown and " enrolled " in shown
+    assert shown.count('"proof":"<44 masked>"') == 2 and " enrolled " in shown
 
 
 def test_both_on_two_machines_that_share_nothing(running: testing.RunningServer, friend: Path) -> None:
