@@ -77,7 +77,8 @@ def _fitting(lines: list[KeyLine], pattern: str) -> list[KeyLine]:
 
 
 def _begins(line: KeyLine, pattern: str) -> bool:
-    return line.fingerprint.startswith(pattern) or line.comment.startswith(pattern)
+    prints = line.fingerprint, line.fingerprint.removeprefix("SHA256:")
+    return any(text.startswith(pattern) for text in (*prints, line.comment))
 
 
 def _ask_about(pattern: str, lines: list[KeyLine]) -> None:

@@ -84,7 +84,9 @@ class Strangers:
         if rank != self._ranks.get(source):
             self._ranks[source] = rank
             heapq.heappush(self._queue, rank)
-            if len(self._queue) > 8 * self._limits.strangers_max:
+            if len(self._queue) > 64 + 4 * len(
+                self._ranks
+            ):  # ranks that are no more: few, for a crowd must leave nothing behind
                 self._queue = sorted(self._ranks.values())
         return rank
 

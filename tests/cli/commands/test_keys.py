@@ -223,6 +223,7 @@ def test_the_running_servers_list_is_meant_and_it_knows_who_was_here(tmp_path: P
     [
         (ONE.fingerprint, [3, 4, 5]),
         (ONE.fingerprint[:12], [3, 4, 5]),
+        (ONE.fingerprint[7:16], [3, 4, 5]),
         ("ann@laptop", [3, 4, 5]),
         ("ann", [3, 4, 5]),
         ("bob", [2, 4, 5]),
