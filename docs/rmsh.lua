@@ -10,7 +10,7 @@
 local rmsh = Proto("rmsh", "remote_shell")
 local PREAMBLE = "\0remote-shell pipe 1\n" -- what `remote-shell pipe` says first
 local HEADER, LOGIN_MAX = 9, 4096 -- bytes: a frame's header, a payload before the end of the login
-local DEPTH_MAX, DIGITS_MAX = 200, 4300 -- of JSON, as our reader has them
+local DEPTH_MAX, DIGITS_MAX = 32, 4300 -- of JSON, as our decoder and its reader have them
 local TYPES = { [0] = "stdin", [1] = "stdout", [2] = "stderr", [3] = "control" }
 
 -- Messages, with their members as MEMBER:KIND[COUNTS]MARK. KIND is LEAST..MOST of integers, choices a|b, @OBJECT, or a name that stands
@@ -205,7 +205,30 @@ local function parse_number(text, from)
   return { kind = kind, value = tonumber(text:sub(from, rest - 1)), from = from, to = rest - 1 }
 end
 
-local function parse_value(text, at, depth)
+-- More than DEPTH_MAX arrays and objects within one another, in what is no JSON too.
+local function is_deeper(text)
+  local depth, at = 0, 1
+  for _ = 1, #text do
+    at = text:find('["%[%]{}]', at)
+    if not at then return false end
+    local sign = text:sub(at, at)
+    if sign == '"' then
+      repeat -- to its end, over what is escaped
+        at = text:find('["\\]', at + 1)
+        local escape = at and text:sub(at, at) == "\\"
+        if escape then at = at + 1 end
+      until not escape
+      if not at then return false end
+    else
+      depth = depth + ((sign == "[" or sign == "{") and 1 or -1)
+      if depth > DEPTH_MAX then return true end
+    end
+    at = at + 1
+  end
+  return false
+end
+
+local function parse_value(text, at)
   local function skip(to) return text:match("^[ \t\r\n]*()", to) end
   at = skip(at)
   local sign = text:sub(at, at)
@@ -218,7 +241,6 @@ local function parse_value(text, at, depth)
   local found, from, close = { kind = sign == "{" and "object" or "array" }, at, sign == "{" and "}" or "]"
   at = skip(at + 1)
   if text:sub(at, at) ~= close then
-    if depth > DEPTH_MAX then fail(at, "nested too deep") end
     repeat
       local key
       if sign == "{" then
@@ -228,7 +250,7 @@ local function parse_value(text, at, depth)
         if text:sub(at, at) ~= ":" then fail(at, "no colon") end
         at = at + 1
       end
-      local value = parse_value(text, at, depth + 1)
+      local value = parse_value(text, at)
       found[#found + 1] = key and { name = key.value, from = key.from, to = value.to, value = value } or value
       at = skip(value.to + 1) + 1
       local comma = text:sub(at - 1, at - 1)
@@ -249,7 +271,8 @@ end
 -- The value, or nil and what is wrong.
 local function parse(text)
   if narrow(text):find("[\128-\255]") then return nil, "bad UTF-8" end
-  local good, found = pcall(parse_value, text, 1, 1)
+  if is_deeper(text) then return nil, "nested too deep" end
+  local good, found = pcall(parse_value, text, 1)
   if good then
     local rest = text:match("^[ \t\r\n]*()", found.to + 1)
     if rest <= #text then return nil, "more than one value, at byte " .. rest - 1 end
@@ -419,6 +442,7 @@ local function is_first(text)
   if text:sub(1, #PREAMBLE) == PREAMBLE then return true end
   if not text:find("^\0\0[\0-\16].\3\0\0\0\0[ \t\r\n{]") then return false end
   local size = HEADER + text:byte(3) * 256 + text:byte(4)
+  if size > HEADER + LOGIN_MAX then return false end
   local name = #text >= size and text:find('"hello"', HEADER, true)
   if #text < size then return nil, size - #text end
   return name ~= nil and name < size

@@ -129,8 +129,8 @@ VALUES = [  # JSON that chance finds too seldom
         b"1\x0b",
         b"\xc2\xa01",
     ),
-    *(b"[" * depth + inner + b"]" * depth for depth in (198, 199, 200, 201) for inner in (b"", b"1")),
-    *(b'{"a":' * depth + inner + b"}" * depth for depth in (198, 199, 200) for inner in (b"1", b"{}", b"[]")),
+    *(b"[" * depth + inner + b"]" * depth for depth in (30, 31, 32, 33, 200) for inner in (b"", b"1")),
+    *(b'{"a":' * depth + inner + b"}" * depth for depth in (30, 31, 32, 33, 200) for inner in (b"1", b"{}", b"[]")),
     *(
         b'"' + "ä".encode() * 1024 + b'"',
         b'"' + "ä".encode() * 1025 + b'"',
