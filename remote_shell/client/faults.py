@@ -124,7 +124,7 @@ def no_tls(name: str, error: OSError) -> ConnectError:
 def too_slow(name: str, seconds: float) -> ConnectError:
     """The stream is there, the login did not come to its end."""
     return ConnectError(
-        f"{name} took the connection but did not finish the login within {seconds:.3g} s; is a remote-shell server "
+        f"{name} took the connection but did not finish the login within {round(seconds, 1):g} s; is a remote-shell server "
         "there, and is it stopped or overloaded?"
     )
 
