@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 _TERMINAL = "/dev/tty"
+_NAP = 0.1  # s between two looks at a terminal that another job reads
 
 
 def answers(left: int = -1) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _show_again(prompt: str, above: Callable[[], None]) -> None:
     except OSError:  # hung up meanwhile, which reading tells
         return
     try:
-        if os.tcgetpgrp(terminal) == os.getpgrp():  # not after `bg`
+        if _is_ours(terminal):  # not after `bg`
             above()
             os.write(terminal, prompt.encode("utf-8", "replace"))
     except OSError:
@@ -121,7 +122,18 @@ def _question(terminal: int, prompt: str, left: int) -> str:
     import select
 
     os.write(terminal, prompt.encode("utf-8", "replace"))
-    ready = select.select([terminal] if left < 0 else [terminal, left], [], [])[0]
-    if left in ready:
-        raise EOFError
-    return os.fsdecode(os.read(terminal, 4096))  # a whole line: termios(3), canonical mode
+    others = [] if left < 0 else [left]
+    while True:
+        if left in select.select([terminal, *others], [], [])[0]:
+            raise EOFError
+        if _is_ours(terminal):
+            return os.fsdecode(os.read(terminal, 4096))  # a whole line: termios(3), canonical mode
+        select.select(others, [], [], _NAP)  # after `bg` the line is another's, and to read it would stop us
+
+
+def _is_ours(terminal: int) -> bool:
+    """We are in the foreground, or there is no job control."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True
