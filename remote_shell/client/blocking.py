@@ -343,11 +343,11 @@ class Host:
         try:
             remote.serve(lambda: state.started, first=partial(self._start, state, message, remote, None))
             self._raise_refusal(state, message)
+            shell = Shell(remote, self._conversation, state, self._limits)
+            shell.opened_at()
         except BaseException:
             remote.abandon()
             raise
-        shell = Shell(remote, self._conversation, state, self._limits)
-        shell.opened_at()
         return shell
 
     def query(self, command_id: str) -> Report:
