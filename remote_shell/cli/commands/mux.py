@@ -75,7 +75,6 @@ def hold(words: list[str], limits: Limits = DEFAULT_LIMITS) -> int:
     if call is None:
         raise UsageError("no host; write: remote-shell mux [ssh's options] [user@]host")
     line = parse([*words, "a-command"])
-    place = find(line)
     if not line.is_shareable:
         raise UsageError("calls with these settings share no connection: -E -f -G -L -N -R -t -v, or ControlMaster no")
     path = mux.socket_path(call)
@@ -86,12 +85,23 @@ def hold(words: list[str], limits: Limits = DEFAULT_LIMITS) -> int:
         footprint.clear(os.path.dirname(path))
         from remote_shell.ssh.remote import open_remote
 
+        # Facts before what is read: what changes later is seen, and a call that comes does not trust us.
+        facts = footprint.facts(_read(words)[2])
+        line, place, files = _read(words)
         with open_remote(place, {"ask": None, "confirm": None}, None) as host:
-            Mux(host, line, place, path, limits).serve()
+            Mux(host, line, place, path, limits, files, facts).serve()
     finally:
         footprint.remove(f"{path}.lock")
         os.close(lock)  # only now may another one begin
     return 0
+
+
+def _read(words: list[str]) -> tuple[CommandLine, Place, list[str]]:
+    """The command line, where it leads, and the files that this was read from."""
+    line = parse([*words, "a-command"])
+    place = find(line)
+    options = (place.options.get(name) for name in ("identity", "secret_file"))
+    return line, place, [*line.settings.files, *place.identities, *(path for path in options if path)]
 
 
 def _room() -> int:
@@ -106,7 +116,17 @@ def _room() -> int:
 class Mux:
     """The listening socket and its callers."""
 
-    def __init__(self, host: Host, line: CommandLine, place: Place, path: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        host: Host,
+        line: CommandLine,
+        place: Place,
+        path: str,
+        limits: Limits,
+        files: list[str],
+        facts: list[tuple[int, int, int] | None],
+    ) -> None:
+        """`facts` are those of `files` before they were read."""
         self.host = host
         self.line = line
         self.place = place
@@ -118,9 +138,8 @@ class Mux:
         self._over = False  # its connection is of no more use
         self._stopped_at: float | None = None  # a signal ends us: until then for what runs
         self._most = min(limits.mux_calls_max, _room())
-        options = (place.options.get(name) for name in ("identity", "secret_file"))
-        self._files = [*line.settings.files, *place.identities, *(path for path in options if path)]
-        self._facts = footprint.facts(self._files)
+        self._files = files
+        self._facts = facts
         self.no_stdin = line.settings.flag("stdinnull")
 
     def serve(self) -> None:
