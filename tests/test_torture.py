@@ -22,6 +22,8 @@ from torture_main import EXPERIMENTS, ONLY_IF_NAMED
 from torture_parts import errands, flood, fuzz
 from torture_parts.figure import Figure, Settings, TortureError, at_most, none, table, told
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "torture.md").read_text(encoding="utf-8")
 

@@ -7,6 +7,8 @@ import pytest
 from remote_shell.cli.replaying import LeftError, Player
 from remote_shell.terminal.cast import Moment
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 class Watcher:
     """Who watches: keys at given times, and what was shown when."""

@@ -21,6 +21,8 @@ from tests.cli.program import ARGV, call, environment
 from tests.cli.test_repl import repl, run, wait_prompt
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 TITLE = b"\x1b]2;evil\x07"
 EVIL = r"printf 'a\033]2;evil\007b\033[2Jc\n'"
 SEEN = "a^[]2;evil^Gb^[[2Jc"

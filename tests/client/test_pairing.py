@@ -36,6 +36,8 @@ from remote_shell.wire.frames import CONTROL, encode
 from remote_shell.wire.handshake import ServerHandshake, invitation
 from remote_shell.wire.messages import FEATURES, Denied, Enrolled, Hello, Welcome, unbase64
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 Answer = Callable[[ServerHandshake], Message | None]
 WELCOME = Welcome(session="s", resumed=False, received=0, principal="p", account="a", host="h", grace_ms=1)
 

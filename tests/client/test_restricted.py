@@ -14,6 +14,8 @@ from remote_shell import testing
 from remote_shell.errors import CommandRefusedError, ConnectionLostError, ShellEndedError
 from tests.server.test_rights import new_line, rewrite
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 Connect = Callable[[str], dict[str, Any]]
 
 

@@ -11,6 +11,8 @@ import pytest
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.process.shell_command import ShellCommand
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def ignore(count: int) -> None:
     """Credit is nobody's here."""

@@ -14,6 +14,8 @@ from remote_shell.server.strangers import Strangers
 from .conftest import Place, Starter
 from .requests.test_shell import LiveShell
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def test_one_stranger_too_many() -> None:
     strangers, evicted = Strangers(Limits(strangers_max=5)), []

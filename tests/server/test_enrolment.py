@@ -34,6 +34,8 @@ from .raw_client import Prove, RawClient, Stranger, by_key, encode, make_hello, 
 from .test_arrival import DENIED, without_hello
 from .test_auth import Relay, Threaded, take_binding_out
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def blob_of(key: Ed25519PrivateKey) -> bytes:
     return make_blob(key.public_key().public_bytes_raw())

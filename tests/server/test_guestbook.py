@@ -14,6 +14,8 @@ from remote_shell.server.guestbook import Guestbook, last_visit
 
 from .raw_client import until
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def book(folder: Path, **limits: int) -> Guestbook:
     return Guestbook(Limits(**limits), lambda: str(folder))

@@ -14,6 +14,8 @@ from remote_shell.server.places import Places
 from .conftest import Place, Starter
 from .raw_client import LoginDeniedError, RawClient, by_key, until
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def code(client: RawClient, ident: int) -> str:
     command = client.finish(ident)

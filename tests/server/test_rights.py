@@ -24,6 +24,8 @@ from remote_shell.wire.messages import FEATURES, Detach, Open, Terminal
 from .conftest import QUICK
 from .raw_client import Command, LoginDeniedError, Prove, RawClient, by_key
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 KINDS = frozenset(typing.get_args(typing.get_type_hints(Open)["request"]))
 TERMINAL = Terminal(term="xterm", rows=24, columns=80)
 

@@ -22,6 +22,8 @@ from .conftest import children_of
 from .raw_client import until
 from .unprivileged import server_of_nobody
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 FILES, PROCESSES, SIZE = 100, 3000, 64 * 1024
 CONFIG = f"""
 [subsystems]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from remote_shell.server.tally import Tally
+
+pytestmark = pytest.mark.screen  # as a file it takes long
 
 
 def test_what_is_old_is_forgotten_by_halves() -> None:

@@ -19,6 +19,8 @@ from .simulation import BrokenError, simulate
 from .simulation.network import Surroundings
 from .simulation.server import Server
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 @pytest.mark.parametrize("first", range(0, 500, 100))
 def test_five_hundred_seeds(first: int) -> None:

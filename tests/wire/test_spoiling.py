@@ -14,6 +14,8 @@ from remote_shell.wire.frames import HEADER, FrameDecoder
 from . import spoiling
 from .spoiling import CODES, MACHINES, EscapedError, attack, attack_many
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 HEADERS = st.builds(
     HEADER.pack,
     st.sampled_from((0, 1, 2, 30, 4096, 4097, 2**20, 2**20 + 1, 2**32 - 1)),

@@ -18,6 +18,8 @@ from remote_shell.identity.invitation import parse_line
 from tests.cli.person import Person
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 QUICK = "[limits]\nrefusal_time = 0.02\n"
 
 
