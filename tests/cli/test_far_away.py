@@ -15,6 +15,7 @@ from remote_shell import testing
 from tests.cli.test_repl import repl, run, wait_prompt
 from tests.proxy import Proxy
 from tests.terminal import Terminal
+from tests.terminal.emulator import DEADLINE
 
 LATENCY = 0.05  # seconds each way
 ROUND_TRIP = 2 * LATENCY
@@ -187,8 +188,14 @@ def test_a_cut_loses_nothing_in_vim_in_a_command_and_at_the_prompt(
         painted = len(vim.terminal.output)
         vim.terminal.resize(25, 90)
         vim.terminal.wait_until(lambda: b"line 199" in vim.terminal.output[painted:], "vim's new painting")
-        vim.terminal.type(":set lines?\r")
-        vim.terminal.wait_for("lines=25")
+        until = time.monotonic() + DEADLINE
+        while (
+            "lines=25" not in vim.terminal.text
+        ):  # what was painted may be from before, and the new size wipes an answer away
+            assert time.monotonic() < until, vim.terminal.text
+            vim.terminal.type(":set lines?\r")
+            with contextlib.suppress(AssertionError):
+                vim.terminal.wait_for("lines=25", deadline=2)
         vim.terminal.type("oafter the cut\x1b:wq\r")
         vim.terminal.wait_until(lambda: file.read_text().endswith("after the cut\n"), "saved")
         wait_prompt(vim.terminal)
