@@ -24,7 +24,7 @@ from remote_shell.errors import (
     CommandTooLongError,
     WorkingDirectoryError,
 )
-from remote_shell.process import children
+from remote_shell.process import children, starter
 from remote_shell.process.environment import DEFAULT_PATH
 
 _DEFAULT_PATH = DEFAULT_PATH.encode()
@@ -54,19 +54,26 @@ def spawn(
     if wrapper or confined:
         _check_program(argv[0], program, cwd)  # who starts the wrapper hears nothing of what it can't start
         argv = confine(argv, program, (*wrapper, *confined), env) if confined else [*wrapper, program, *argv[1:]]
+
+    def popen(stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            argv,
+            executable=argv[0] if wrapper or confined else program,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=env,
+            pass_fds=pass_fds,
+            start_new_session=not wrapper,  # setsid(1) forks if it is a leader already
+        )
+
     try:
         with children.starting:
-            process = subprocess.Popen(
-                argv,
-                executable=argv[0] if wrapper or confined else program,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=cwd,
-                env=env,
-                pass_fds=pass_fds,
-                start_new_session=not wrapper,  # setsid(1) forks if it is a leader already
-            )
+            if stdout >= starter.MANY and not pass_fds:  # descriptors have the lowest free numbers
+                process = starter.start(popen, (stdin, stdout, stderr))
+            else:
+                process = popen(stdin, stdout, stderr)
             children.note(process.pid)
     except OSError as error:
         raise _start_error(error, argv[0], program, cwd) from error

@@ -11,14 +11,13 @@ flushed (tcflush(3)) was read by nobody. Neighbours: `pty`, `shell_command`.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import struct
 import weakref
 from collections.abc import Callable
-from functools import cache
 
 from remote_shell.process import poller
+from remote_shell.process.libc import checked, libc
 from remote_shell.process.poller import Poller
 
 READ, OPENED = 0x1, 0x20  # IN_ACCESS, IN_OPEN
@@ -37,7 +36,7 @@ class Reads:
         """OSError: EMFILE, ENFILE; ENOSYS of a kernel without it."""
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._fd = -1
-        self._fd = _checked(_libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._fd = checked(libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> Reads:
@@ -58,14 +57,14 @@ class Reads:
 
         OSError: ENOSPC if the account has no watch left (max_user_watches), ENOENT.
         """
-        number = _checked(_libc().inotify_add_watch(self._fd, path, event))
+        number = checked(libc().inotify_add_watch(self._fd, path, event))
         self._callbacks[number] = callback
         return number
 
     def forget(self, number: int) -> None:
         """No further call, not even for a read that was before."""
         del self._callbacks[number]
-        _libc().inotify_rm_watch(self._fd, number)  # EINVAL: the terminal is gone, and took the watch along
+        libc().inotify_rm_watch(self._fd, number)  # EINVAL: the terminal is gone, and took the watch along
 
     def _told(self) -> None:
         try:
@@ -76,15 +75,3 @@ class Reads:
             callback = self._callbacks.get(number)
             if callback is not None:
                 callback()
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
