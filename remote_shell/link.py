@@ -1,8 +1,7 @@
 """A link: one non-blocking byte stream, plain or TLS. It knows no loop and no protocol; both drivers own one.
 
 `recv` and `send` never wait: None, or 0, says "not now". At most `limits.unsent_max` bytes lie unsent in the kernel, so what is
-urgent never waits behind much. TLS runs over memory BIOs: nothing is allotted before the peer's first byte, and many
-records cost one system call.
+urgent never waits behind much. TLS runs over memory BIOs, so many records cost one system call.
 """
 
 from __future__ import annotations
@@ -127,6 +126,11 @@ class PlainLink:
         return count
 
 
+def awaits_hello(data: bytes) -> bool:
+    """`data` is the beginning of a ClientHello's record (RFC 8446, 5.1), and not all of it: TLS could do nothing with it yet."""
+    return b"\x16\x03".startswith(data[:2]) and len(data) < 5 + int.from_bytes(data[3:5], "big")
+
+
 class TlsLink:
     """TLS 1.3 over a TCP socket."""
 
@@ -144,14 +148,23 @@ class TlsLink:
     )
 
     def __init__(
-        self, sock: socket.socket, unsent_max: int, context: Any, *, server_side: bool, server_name: str | None = None
+        self,
+        sock: socket.socket,
+        unsent_max: int,
+        context: Any,
+        *,
+        server_side: bool,
+        server_name: str | None = None,
+        heard: bytes = b"",
     ) -> None:
+        """`heard` was read from `sock` before."""
         import ssl
 
         self._ssl = ssl
         self._plain = PlainLink(sock, unsent_max)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._incoming.write(heard)
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name
         )

@@ -14,7 +14,7 @@ import pytest
 from remote_shell.identity.server_identity import ServerIdentity
 from remote_shell.identity.tls import client_context, peer_key_hash
 from remote_shell.limits import DEFAULT_LIMITS
-from remote_shell.link import Link, PlainLink, TlsLink
+from remote_shell.link import Link, PlainLink, TlsLink, awaits_hello
 
 MOST = DEFAULT_LIMITS.unsent_max
 IDENTITY = ServerIdentity(bytes(range(32)))
@@ -293,3 +293,22 @@ def test_many_records_in_one_read() -> None:
     assert bytes(got) == data
     client.close()
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "awaited"),
+    [
+        (b"", True),
+        (b"\x16", True),
+        (b"\x16\x03\x01\x00", True),
+        (b"\x16\x03\x01\x00\x02\x01", True),
+        (b"\x16\x03\x01\x00\x02\x01\x00", False),
+        (b"\x16\x03\x01\x00\x02\x01\x00 and more", False),
+        (b"\x16\x02", False),
+        (b"\x15\x03\x01\x00\x02", False),
+        (b"GET / HTTP/1.1", False),
+        (b"\0", False),
+    ],
+)
+def test_what_may_become_a_hello(data: bytes, awaited: bool) -> None:
+    assert awaits_hello(data) is awaited

@@ -1,8 +1,8 @@
 """An arrival: one connection from accept to login.
 
 The table of what it may say holds one entry at each step (`wire.handshake`); everything else gets the same refusal, byte for
-byte, after the same time since accept. No TLS object exists before the peer's first byte. Nothing here starts a command, or
-keeps state for a stranger beyond its own connection.
+byte, after the same time since accept. No TLS object, 15 KiB, exists before the peer's first record is whole. Nothing here starts a
+command, or keeps state for a stranger beyond its own connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from remote_shell import __version__
 from remote_shell.audit import events
 from remote_shell.errors import ConfigError, RemoteProtocolError, UsageError
-from remote_shell.link import Link, PlainLink, TlsLink
+from remote_shell.link import Link, PlainLink, TlsLink, awaits_hello
 from remote_shell.server.auth import Authenticator, Login, LoginRefusedError
 from remote_shell.server.context import Context
 from remote_shell.server.enrolment import Candidate, EnrolmentError
@@ -85,6 +85,7 @@ class Arrival:
         self._authenticator = authenticator
         self._sessions = sessions
         self._on_leave = on_leave
+        self._heard = b""  # the beginning of a TLS client's first record
         self._link: Link | None = None
         self._handshake: ServerHandshake | None = None
         self._left = False
@@ -126,6 +127,8 @@ class Arrival:
     def _read(self) -> None:
         link = self._link
         if link is None:
+            if self._tls is not None and not self._hear():
+                return
             link = self._make_link()
         if isinstance(link, TlsLink) and not link.established and not link.handshake():
             return
@@ -150,13 +153,27 @@ class Arrival:
         if not self._left and not self._refused:
             self._say(link, handshake)
 
+    def _hear(self) -> bool:
+        """Read until TLS has something to do with it."""
+        most = self._context.limits.frame_max_before_login
+        try:
+            data = self._sock.recv(most - len(self._heard))
+        except BlockingIOError:
+            return False
+        if not data:
+            self.leave()
+            return False
+        self._heard += data
+        return len(self._heard) >= most or not awaits_hello(self._heard)
+
     def _make_link(self) -> Link:
         limits = self._context.limits
         if self._tls is None:
             local = self._sock.family == socket.AF_UNIX
             self._link = PlainLink(self._sock, limits.unsent_local_max if local else limits.unsent_max)
         else:
-            self._link = TlsLink(self._sock, limits.unsent_max, self._tls, server_side=True)
+            self._link = TlsLink(self._sock, limits.unsent_max, self._tls, server_side=True, heard=self._heard)
+            self._heard = b""
         return self._link
 
     def _greet(self, link: Link) -> ServerHandshake:

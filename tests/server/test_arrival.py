@@ -359,16 +359,43 @@ def _can_connect(place: Place) -> bool:
     return True
 
 
-def test_memory_of_silent_tls_strangers_is_small(start: Starter) -> None:
-    """No TLS object before the first byte: 200 that say nothing cost what their descriptors cost."""
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00"], ids=["silent", "the beginning of a hello"])
+def test_memory_of_tls_strangers_is_small(start: Starter, said: bytes) -> None:
+    """No TLS object before a whole first record: 200 that do not say it cost what their descriptors cost."""
     running = start(listen=("tls:127.0.0.1:0",))
     first = Stranger(running.targets["tls"])  # it pays for what all use, and is answered when that is done
     first.send(b"\xff" * 100)
     first.rest()
     before = resident(running.process.pid)
     strangers = [Stranger(running.targets["tls"], tls=False) for _ in range(200)]
+    for stranger in strangers:
+        stranger.send(said)
     until(lambda: descriptors(running.process.pid) >= 200, "all are accepted")
+    last = Stranger(running.targets["tls"])
+    last.send(b"\xff" * 100)
+    last.rest()  # what the others said was read before it
     grown = resident(running.process.pid) - before
     for stranger in strangers:
         stranger.sock.close()
     assert grown < 2**20, f"{grown / 200:.0f} bytes each"
+
+
+def test_a_hello_that_comes_in_pieces_is_answered(served: RunningServer) -> None:
+    outgoing, incoming = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context().wrap_bio(incoming, outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    stranger = Stranger(served.targets["tls"], tls=False)
+    stranger.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in outgoing.read():
+        stranger.send(bytes([byte]))
+    incoming.write(stranger.read())
+    tls.do_handshake()
+    stranger.sock.close()
+
+
+def test_a_first_record_that_is_too_long_waits_for_nothing(served: RunningServer) -> None:
+    """Nobody's words before login are kept beyond a frame's length: TLS judges them, and may have room for 16 KiB."""
+    stranger = Stranger(served.targets["tls"], tls=False)
+    stranger.send(b"\x16\x03\x01\xff\xff" + b"\x01" * 4096)
+    assert stranger.rest()[:1] == b"\x15", "an alert: RFC 8446, 6.2"
