@@ -357,6 +357,7 @@ name, turns = sys.argv[2], int(sys.argv[3])
 random.seed(7)
 sys.unraisablehook = lambda told: None if told.exc_type is KeyboardInterrupt else sys.__unraisablehook__(told)  # from a finalizer
 signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background has it ignored
 
 def commands(host, kind):
     line = f"sleep {name} & exec sleep {name}"
