@@ -2,7 +2,8 @@
 
     python bench_delay.py SECONDS HOST PORT [BYTES_PER_SECOND]
 
-Prints the port that it listens on (127.0.0.1) and ends when its stdin does, so it never outlives who started it. Without a rate it
+Prints the port that it listens on (127.0.0.1). When its stdin ends, since who started it is gone, it carries what is open to its end, for a
+few seconds: a client that lost its link would wait for a server that does not come back. Without a rate it
 must never be the bottleneck: it reads at once whatever comes, and its queues hold far more than any window of ssh's or ours. With
 one it takes no more than that each way and holds little, so that what is sent faster waits where it would: at the sender's.
 Two threads a direction instead of one loop: each spends its time in recv, sleep or send, all without the interpreter's
@@ -23,6 +24,7 @@ RATED_SIZE = 8 * 1024  # bytes at once where there is a rate: some packets
 RATED_BUFFER = 64 * 1024  # bytes that the kernel holds for us then
 QUEUE_MAX = 4096  # pieces under way in one direction; above that the sender waits, as on a full line
 CONNECT_TIME = 10.0  # seconds
+LAST_TIME = 10.0  # seconds
 
 
 class Direction:
@@ -75,11 +77,15 @@ class Direction:
                 return
 
 
-def serve(listener: socket.socket, address: tuple[str, int], seconds: float, rate: float) -> None:
+def serve(
+    listener: socket.socket, address: tuple[str, int], seconds: float, rate: float, carriers: list[threading.Thread]
+) -> None:
     """Accept for ever; both directions of each connection are delayed by `seconds`, and carry `rate` bytes a second unless it is 0."""
     while True:
         near, _ = listener.accept()
-        threading.Thread(target=_carry, args=(near, address, seconds, rate), daemon=True).start()
+        carrier = threading.Thread(target=_carry, args=(near, address, seconds, rate), daemon=True)
+        carriers.append(carrier)
+        carrier.start()
 
 
 def _carry(near: socket.socket, address: tuple[str, int], seconds: float, rate: float) -> None:
@@ -109,8 +115,12 @@ def main() -> None:
     if rate:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RATED_BUFFER)
     print(listener.getsockname()[1], flush=True)
-    threading.Thread(target=serve, args=(listener, (host, port), seconds, rate), daemon=True).start()
+    carriers: list[threading.Thread] = []
+    threading.Thread(target=serve, args=(listener, (host, port), seconds, rate, carriers), daemon=True).start()
     sys.stdin.buffer.read()
+    until = time.monotonic() + LAST_TIME
+    for carrier in carriers:
+        carrier.join(max(0.0, until - time.monotonic()))
 
 
 if __name__ == "__main__":

@@ -368,6 +368,17 @@ def test_the_proxy_ends_with_its_starter() -> None:
         assert process.wait(5) == 0
 
 
+def test_the_proxy_carries_what_is_open_to_its_end() -> None:
+    """A client that loses its link when all is ended at once would wait for a server that does not come back."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, delayed(listener.getsockname()[1]) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), 5) as near, listener.accept()[0] as far:
+            assert process.stdin is not None
+            process.stdin.close()
+            near.sendall(b"last words")
+            assert far.recv(100) == b"last words"
+        assert process.wait(5) == 0
+
+
 # --- all of it
 
 
