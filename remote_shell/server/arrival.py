@@ -60,6 +60,11 @@ def _nothing(known: bool) -> None:
 class Arrival:
     """A stranger's connection."""
 
+    __slots__ = (
+        "_accepted_at", "_authenticator", "_context", "_handshake", "_heard", "_key_hash", "_left", "_link", "_on_leave", "_peer",
+        "_refused", "_sessions", "_sock", "_source", "_timer", "_tls",
+    )  # fmt: skip
+
     def __init__(
         self,
         sock: socket.socket,

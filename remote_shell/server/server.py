@@ -51,6 +51,7 @@ log = logging.getLogger("remote_shell.server")
 BACKLOG = 1024
 ACCEPTS_A_TURN = 16  # so that a flood of connections never keeps the sessions waiting
 GIVEN_TOLD = 1.0  # seconds between two lines of the log about strangers that gave their places
+TRIMMED = 0.3  # seconds between two times that their memory is given back
 PAUSE = 0.5  # seconds without accepting when descriptors ran out
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -75,6 +76,7 @@ class Server:
         self.visits = 0  # connections so far
         self._given = 0  # strangers that gave their places, not told yet
         self._last_given = ""
+        self._trims = False  # that memory is about to be given back
 
     @property
     def fingerprint(self) -> str | None:
@@ -389,12 +391,18 @@ class Server:
         assert self._context is not None, "not started"
         if not self._given:
             self._context.loop.call_later(GIVEN_TOLD, self._tell_given)
+        if not self._trims:
+            self._trims = True
+            self._context.loop.call_later(TRIMMED, self._trim)
         self._given += 1
         self._last_given = peer
 
     def _tell_given(self) -> None:
         given, self._given = self._given, 0
         log.info("%d before login gave their places to newcomers, the last of them %s", given, self._last_given)
+
+    def _trim(self) -> None:
+        self._trims = False
         give_back_memory()
 
 

@@ -13,7 +13,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +24,7 @@ from remote_shell.errors import ConfigError, ConnectError
 from remote_shell.identity.keys import PublicKey
 from remote_shell.identity.private_keys import make_key_file
 from remote_shell.identity.server_identity import ServerIdentity
-from remote_shell.server.server import Server, give_back_memory, serve
+from remote_shell.server.server import GIVEN_TOLD, TRIMMED, Server, give_back_memory, serve
 from remote_shell.testing import RunningServer, server
 from remote_shell.wire.messages import Eof
 
@@ -235,18 +237,26 @@ def test_who_logs_in_often_is_not_taken_for_a_flood(start: Starter) -> None:
         sock.close()
 
 
-def test_after_evictions_memory_goes_back_to_the_system(
+def test_evictions_are_told_once_a_second_and_their_memory_given_back_more_often(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once for all that one line of the log tells; `scripts/torture strangers` measures what it is good for."""
+    """`scripts/torture strangers` measures what it is good for."""
+    due: list[tuple[float, Callable[[], None]]] = []
     given_back: list[bool] = []
     monkeypatch.setattr("remote_shell.server.server.give_back_memory", lambda: given_back.append(True))
     one = Server(ServerConfig())
-    one._given, one._last_given = 3, "tcp 192.0.2.1:5"
+    loop = SimpleNamespace(call_later=lambda seconds, what: due.append((seconds, what)))
+    one._context = SimpleNamespace(loop=loop)  # type: ignore[assignment]
+    for port in range(3):
+        one._gave_way(f"tcp 192.0.2.1:{port}")
+    assert [seconds for seconds, _ in due] == [GIVEN_TOLD, TRIMMED]
     with caplog.at_level("INFO", "remote_shell.server"):
-        one._tell_given()
-    assert caplog.messages == ["3 before login gave their places to newcomers, the last of them tcp 192.0.2.1:5"]
-    assert given_back == [True] and one._given == 0
+        for _, what in due:
+            what()
+    assert caplog.messages == ["3 before login gave their places to newcomers, the last of them tcp 192.0.2.1:2"]
+    assert given_back == [True]
+    one._gave_way("tcp 192.0.2.1:4")
+    assert [seconds for seconds, _ in due[2:]] == [GIVEN_TOLD, TRIMMED]
     monkeypatch.undo()
     give_back_memory()
 
