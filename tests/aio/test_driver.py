@@ -275,11 +275,21 @@ async def test_silence_is_asked_about_and_then_given_up() -> None:
 
 
 async def test_two_that_answer_stay_together() -> None:
-    ends = Ends(replace(DEFAULT_LIMITS, ping_interval=0.02, silence_max=1.0))
-    await asyncio.sleep(1.3)
-    assert not ends.client.lost and not ends.server.lost
-    assert ends.client.session.unacknowledged == (0, 0), "each ping acknowledges"
-    ends.stop()
+    for _ in range(10):
+        ends = Ends(replace(DEFAULT_LIMITS, ping_interval=0.02, silence_max=0.5))
+        began = now = time.monotonic()
+        stood_still = 0.0
+        while now < began + 0.7:
+            await asyncio.sleep(0.01)
+            before, now = now, time.monotonic()
+            stood_still = max(stood_still, now - before)
+        lost = [*ends.client.lost, *ends.server.lost]
+        unacknowledged = ends.client.session.unacknowledged
+        ends.stop()
+        if stood_still < 0.2:  # else the machine itself was silent, which says nothing
+            break
+    assert not lost
+    assert unacknowledged == (0, 0), "each ping acknowledges"
 
 
 async def test_pings_go_on_to_a_peer_that_is_not_prompt() -> None:
