@@ -173,7 +173,7 @@ class Conversation:
             if not same_life:
                 why = "the server was started anew"
             if same_life or state.kept:
-                message = Open(request="query", id=state.command_id, window=self.limits.window)
+                message = Open.of(request="query", id=state.command_id, window=self.limits.window)
                 try:
                     self._asking[self.session.open_channel(message)] = (state, why)
                     return

@@ -166,7 +166,7 @@ def checked_id(command_id: str) -> str:
 
 def query_message(command_id: str, limits: Limits) -> Open:
     """The `open` of a question about a command. Raises UsageError."""
-    return Open(request="query", id=checked_id(command_id), window=limits.window)
+    return Open.of(request="query", id=checked_id(command_id), window=limits.window)
 
 
 def prepare(
@@ -255,7 +255,7 @@ def shell_message(
     pty: Pty | None = None,
 ) -> Open:
     """The `open` of a live shell."""
-    return Open(
+    return Open.of(
         request="shell",
         id=conversation.new_id(),
         window=conversation.limits.window,
@@ -270,14 +270,14 @@ def shell_message(
 
 def attach_message(shell_id: str, limits: Limits, pty: Pty) -> Open:
     """The `open` that takes over a live shell."""
-    return Open(
+    return Open.of(
         request="attach", id=checked_id(shell_id), window=limits.window, stdin="pipe", terminal=terminal_of(pty)
     )
 
 
 def shells_message(conversation: Conversation) -> Open:
     """The `open` that asks which there are."""
-    return Open(request="shells", id=conversation.new_id(), window=conversation.limits.window)
+    return Open.of(request="shells", id=conversation.new_id(), window=conversation.limits.window)
 
 
 def terminal_of(pty: Pty | None) -> Terminal | None:
@@ -288,4 +288,4 @@ def terminal_of(pty: Pty | None) -> Terminal | None:
         raise UsageError(f"a terminal of {pty.rows} rows and {pty.columns} columns: both go from 1 to 65535")
     if not _WORD.fullmatch(pty.term):
         raise UsageError(f"{pty.term[:80]!a} is no name of a kind of terminal")
-    return Terminal(term=pty.term, rows=pty.rows, columns=pty.columns)
+    return Terminal.of(term=pty.term, rows=pty.rows, columns=pty.columns)

@@ -78,7 +78,7 @@ def to_system(raw: bytes) -> SystemString:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return Boxed(base64=base64.b64encode(raw).decode())
+        return Boxed.of(base64=base64.b64encode(raw).decode())
 
 
 def from_system(value: SystemString) -> bytes:
