@@ -31,6 +31,8 @@ from bench_rounds import BASELINE, Bound, Row, deadline, interleave, repeated, t
 from bench_servers import BenchError
 from bench_terminal import Terminal
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

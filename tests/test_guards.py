@@ -16,6 +16,8 @@ from torture_parts.guards import Guard, Tree, chosen, load, take_out
 
 from .test_security_doc import ROOT, missing, rows
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 GUARDS = load()
 
 

@@ -25,6 +25,8 @@ from remote_shell.errors import CommandRefusedError
 from tests.client.test_blocking import running_commands
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 @contextlib.asynccontextmanager
 async def completer(target: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RemoteCompleter]:

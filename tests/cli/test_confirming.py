@@ -21,6 +21,8 @@ from tests.cli.program import environment
 from tests.cli.test_repl import GREETING, repl, run, wait_prompt
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 ESCAPE, CTRL_C, CTRL_O, LEFT, BACKSPACE = "\x1b", "\x03", "\x0f", "\x1b[D", "\x7f"
 
 # A test presses Enter sooner after its paste than any person.

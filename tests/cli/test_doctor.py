@@ -28,6 +28,8 @@ from tests.cli.program import ARGV, WITHIN, call, environment
 from tests.client.test_blocking import wait_until
 from tests.config.account import as_nobody, give, nobodys_folder
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 Found = list[dict[str, Any]]
 
 

@@ -17,6 +17,8 @@ from remote_shell.testing import end_jobs
 from tests.cli.program import ARGV, WITHIN, call, environment
 from tests.client.test_blocking import wait_until
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 FOLDER = Path(__file__).parents[2] / "docs" / "systemd"
 UNITS = ("remote-shell.service", "remote-shell@.service")
 # All that a unit may say of its service. What is not here would hold for every command of the server's users too.

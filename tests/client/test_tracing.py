@@ -23,6 +23,8 @@ from remote_shell.testing import RunningServer
 from remote_shell.wire.frames import HEADER, HEADER_SIZE
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 Events = list[TraceEvent]
 ZEROS = ["head", "-c", "100000", "/dev/zero"]
 

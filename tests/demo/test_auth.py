@@ -26,6 +26,8 @@ from tests.demo.facts import claims, of_kind
 from tests.demo.leftovers import nothing_is_left
 from tests.demo.playing import played
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 CLAIMS = [
     *("stranger", "password-heard", "password-stolen", "hmac", "friend", "secret-unsaid", "guess"),
     *("replay-works", "replay-fails", "relay-works", "bound-relay-fails", "bound-friend"),

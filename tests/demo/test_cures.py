@@ -37,6 +37,8 @@ from remote_shell.demo.rough import RoughSocket
 from remote_shell.demo.stage import Stage
 from tests.demo.playing import played
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 CLAIMS = [
     *("sleep_lucky", "sleep_fails", "delimiter_works", "delimiter_fails", "escaping_works", "length_first_works"),
     *("length_first_fails", "header_works", "header_cut", "hostile_length", "length_refused", "json_header_works"),

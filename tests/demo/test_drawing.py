@@ -18,6 +18,8 @@ from remote_shell.demo.on_terminal import OnTerminal, styled, wrapped
 from remote_shell.demo.page import page
 from tests.demo.samples import ALL, COMMANDS, DUMP, HANDSHAKE, LARGE, MANY, RELAY, TIMELINE
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 

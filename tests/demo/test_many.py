@@ -21,6 +21,8 @@ from remote_shell.demo.lessons import many, many_cost, many_run
 from remote_shell.demo.programs import many_one
 from remote_shell.demo.stage import PROGRAMS, Stage
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 CLAIMS = [
     *("one", "backlog", "threads", "socketserver", "selectors", "asyncio", "blocked", "in_thread"),
     *("thread_each", "thread_none"),

@@ -19,6 +19,8 @@ from remote_shell.demo.programs import nagle, sticky_server
 from remote_shell.demo.stage import PROGRAMS, Stage
 from tests.demo.playing import played
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 CLAIMS = [
     *("two_in_one", "one_in_many", "rest_in_next", "nothing_lost", "bigger_is_no_cure", "nagle_merges"),
     "nodelay_is_no_cure",

@@ -26,6 +26,8 @@ from remote_shell.process.shell import LiveShell
 from remote_shell.process.shell_command import Done, ShellCommand
 from tests.process.recorder import ENV, FAST, Recorder, eventually, is_alive, python_in_fresh_process, start_shell
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 class Session:
     """A live shell that is asked one command after the other, and ended on the way out."""

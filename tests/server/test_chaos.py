@@ -16,6 +16,8 @@ from tests.proxy import Proxy
 from .lives import life
 from .raw_client import LoginDeniedError, Prove, RawClient, by_key, peer
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 LIMITS = "[limits]\nsessions_per_principal_max = 10000\nrefusal_time = 0.05\n"
 DATA = os.urandom(2000)
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from remote_shell.terminal.visible import Visible, last_sign, shown
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def visible(*chunks: bytes, **given: Any) -> bytes:
     """The chunks, shown."""

@@ -18,6 +18,8 @@ from remote_shell.cli.main import COMMANDS
 from tests.cli.program import WITHIN, call, environment, one_line
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 TAB = "\t"
 # where each looks for its completions, below HOME, and how it is started so that it reads nothing else
 SHELLS = {

@@ -23,6 +23,8 @@ from tests.cli.person import Person
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.identity.test_key_lines import ONE, RSA, THREE, TWO
 
+pytestmark = pytest.mark.screen  # as a file it takes long
+
 
 def test_the_first_call_makes_a_key_and_the_output_is_an_authorized_keys_file(tmp_path: Path) -> None:
     done = call("keys", "show", home=tmp_path)
