@@ -268,6 +268,7 @@ def test_cancelling_ends_the_commands_everywhere(home: Path, tmp_path: Path) -> 
     asyncio.run(work())
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_ctrl_c_in_a_blocking_call_ends_the_commands_everywhere(home: Path, tmp_path: Path) -> None:
     program = (
         "import remote_shell\n"

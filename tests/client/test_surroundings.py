@@ -414,6 +414,7 @@ def interrupted(running: RunningServer, turns: int, timeout: float) -> None:
     wait_until(lambda: not running_commands(f"sleep {name}"))
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_ctrl_c_at_random_moments(running: RunningServer) -> None:
     """Whatever was under way is over here and there, the host goes on, and another command of it lost nothing."""
     interrupted(running, 60, 18)

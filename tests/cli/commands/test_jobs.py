@@ -123,6 +123,7 @@ def test_logs_of_what_runs_end_at_once_and_a_pipe_may_close(target: str, tmp_pat
     assert call("rm", "-f", target, job, home=tmp_path).returncode == 0
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_signals_to_attach_leave_the_job(target: str, tmp_path: Path) -> None:
     job = detach(target, tmp_path, "while :; do echo tick; sleep 0.01; done")
     with started(tmp_path, "attach", target, job) as process:

@@ -245,6 +245,7 @@ def test_an_id_runs_at_most_once_on_each_host(home: Path, tmp_path: Path) -> Non
 # --- Ctrl-C
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_ctrl_c_ends_the_commands_everywhere_and_says_what_is_known(
     running: testing.RunningServer, tmp_path: Path
 ) -> None:
@@ -265,6 +266,7 @@ def test_ctrl_c_ends_the_commands_everywhere_and_says_what_is_known(
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_ctrl_c_says_what_is_not_known(home: Path, tmp_path: Path) -> None:
     with testing.server(("unix:",), config=GRACE) as stopped, Proxy(stopped) as proxy:
         write_hosts(tmp_path, {"still": {"target": proxy.target}})
@@ -288,6 +290,7 @@ def test_a_reader_that_leaves_ends_it(home: Path, tmp_path: Path) -> None:
         assert process.wait(WITHIN) == -signal.SIGPIPE
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_a_reader_that_does_not_read_holds_the_commands_and_not_our_memory(home: Path) -> None:
     with started(home, "-l", "node[1-3]", "yes") as process:
         wait_for(lambda: resident(process.pid) > 10_000_000)

@@ -101,6 +101,7 @@ def test_a_killed_client_is_followed_at_once(target: str, tmp_path: Path) -> Non
     assert not part.exists()
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 @pytest.mark.parametrize("verb", ["put", "get"])
 def test_ctrl_c_leaves_what_the_next_run_goes_on_with(target: str, tmp_path: Path, verb: str) -> None:
     block = os.urandom(1 << 20)

@@ -281,6 +281,7 @@ def test_without_a_handler_there_the_command_ends_by_it(number: int, status: int
         assert (process.returncode, out, err) == (status, b"", b"")
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_a_second_ctrl_c_ends_the_tree(target: str, tmp_path: Path) -> None:
     line = "trap '' INT TERM; setsid sh -c 'trap \"\" INT TERM; echo $$; while :; do sleep 1; done' & wait"
     with (
@@ -297,6 +298,7 @@ def test_a_second_ctrl_c_ends_the_tree(target: str, tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(escaped), "the child in a session of its own ended")
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 @pytest.mark.parametrize("json_too", [False, True])
 def test_a_second_ctrl_c_does_not_claim_what_the_server_never_said(json_too: bool, tmp_path: Path) -> None:
     with testing.server(("unix:",)) as running, Proxy(running) as proxy:
@@ -333,6 +335,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_signal_right_before_a_wait_is_not_slept_on(form: list[str], tmp_path: Path) -> None:
     argv = [sys.executable, "-c", TAKEN_ELSEWHERE, "run", *form]
@@ -348,6 +351,7 @@ def test_a_signal_right_before_a_wait_is_not_slept_on(form: list[str], tmp_path:
                 process.kill()
 
 
+@pytest.mark.usefixtures("unmeasured")  # Ctrl-C in the middle of measuring leaves its lock taken
 def test_ctrl_c_before_the_command_starts_is_130(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         with started(tmp_path, f"tls:127.0.0.1:{silent.getsockname()[1]}", "true") as process:
