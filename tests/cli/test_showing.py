@@ -190,6 +190,14 @@ def test_all_is_everything(how: str, target: str, tmp_path: Path) -> None:
         assert terminal.text == SEEN, "the command line wins, and titles are for terminals"
 
 
+@pytest.mark.screen
+def test_a_trial_has_the_option_too(tmp_path: Path) -> None:
+    for words, seen in (([], False), (["--allow", "all"], True)):
+        with on_terminal("try", *words, "--", "sh", "-c", EVIL, home=tmp_path) as terminal:
+            assert terminal.wait_end() == 0
+            assert (RAW.rstrip() in terminal.output) is seen
+
+
 # --- programs with a terminal
 
 

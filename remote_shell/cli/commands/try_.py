@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from remote_shell.cli.arguments import add_trace, add_verbose, trace_option
+from remote_shell.cli.arguments import add_allow, add_trace, add_verbose, trace_option
 from remote_shell.cli.commands.shell import add_prompt_options, person_or_script
 from remote_shell.config.shell import ShellDefaults
 
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--noprofile", action="store_true", help="its shell reads none of the account's files")
     add_prompt_options(parser)
+    add_allow(parser)
     add_trace(parser)
     add_verbose(parser)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -54,6 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
         if argv:
             from remote_shell.cli.passing import Errand, perform
 
-            return perform(trial.target(), trace_option(arguments), Errand(argv))
+            return perform(trial.target(), trace_option(arguments), Errand(argv), arguments.allow)
         given = ShellDefaults(arguments.prefix, "kill")  # there will be no server to keep a shell
-        return person_or_script(trial.target(), trace_option(arguments), trial=True, plain=arguments.plain, given=given)
+        return person_or_script(
+            trial.target(),
+            trace_option(arguments),
+            trial=True,
+            plain=arguments.plain,
+            given=given,
+            allowed=arguments.allow,
+        )
