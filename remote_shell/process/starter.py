@@ -33,22 +33,32 @@ Start = Callable[[int, int, int], "subprocess.Popen[bytes]"]
 Answer = subprocess.Popen[bytes] | BaseException
 
 
+class UnsupportedError(Exception):
+    """The kernel (before 5.9) or the C library has no close_range(2)."""
+
+
 class Starter:
     """The thread, from now until `retire`. Used by one thread at a time."""
 
     def __init__(self, wakeup: int) -> None:
-        """`wakeup`: what signal handlers write to, -1 for nothing. OSError if the kernel (before 5.9) or the C library can't."""
+        """`wakeup`: what signal handlers write to, -1 for nothing.
+
+        OSError (EMFILE, ENFILE), RuntimeError where no thread is to be had; UnsupportedError.
+        """
         self.wakeup: Final = wakeup
         self.busy = False  # stays so if whoever waits for an answer is interrupted
         self._orders: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()  # None: it is there
         self._ours, its = socket.socketpair()
-        with its:
-            threading.Thread(target=self._run, args=(its.fileno(),), name="starter", daemon=True).start()
-            fault = self._answers.get()
-        if isinstance(fault, BaseException):
+        try:
+            with its:
+                threading.Thread(target=self._run, args=(its.fileno(),), name="starter", daemon=True).start()
+                fault = self._answers.get()
+            if isinstance(fault, BaseException):
+                raise UnsupportedError from fault
+        except BaseException:
             self._ours.close()
-            raise fault
+            raise
 
     def start(self, start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
         """What `start` returns or raises, called there with copies of the three `descriptors`."""
@@ -70,14 +80,15 @@ class Starter:
     def _run(self, number: int) -> None:
         try:
             _keep_only({0, 1, 2, number, self.wakeup})
-        except OSError as error:
+        except Exception as error:
             self._answers.put(error)
             return
         with socket.socket(fileno=number) as own:
             self._answers.put(None)
             while (start := self._orders.get()) is not None:
-                _, descriptors, _, _ = socket.recv_fds(own, 1, 3)
+                descriptors: list[int] = []
                 try:
+                    _, descriptors, _, _ = socket.recv_fds(own, 1, 3)
                     self._answers.put(start(*descriptors))
                 except BaseException as error:  # theirs to handle, whatever it is
                     self._answers.put(error)
@@ -87,15 +98,14 @@ class Starter:
 
 
 _starter: Starter | None = None
-_possible = True
+_supported = True
 
 
 def start(start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     """What `start` returns or raises, called with the three `descriptors` or copies of them. One call at a time."""
-    global _starter, _possible
-    if (
-        not _possible or threading.current_thread() is not threading.main_thread()
-    ):  # others can't ask what handlers write to
+    global _starter, _supported
+    main = threading.current_thread() is threading.main_thread()  # others can't ask what signal handlers write to
+    if not _supported or not main:
         return start(*descriptors)
     wakeup = _wakeup()
     if _starter is not None and (_starter.busy or _starter.wakeup != wakeup):
@@ -104,8 +114,10 @@ def start(start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     if _starter is None:
         try:
             _starter = Starter(wakeup)
-        except OSError:
-            _possible = False
+        except UnsupportedError:
+            _supported = False
+            return start(*descriptors)
+        except (OSError, RuntimeError):  # nothing left for it, but perhaps for the command
             return start(*descriptors)
     return _starter.start(start, descriptors)
 

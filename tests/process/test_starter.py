@@ -171,11 +171,27 @@ def test_what_was_interrupted_answers_nobody_else() -> None:
 
 
 @pytest.mark.usefixtures("crowd")
-async def test_without_the_kernels_help_it_is_started_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starter, "_UNSHARE", 1 << 10)  # EINVAL
-    monkeypatch.setattr(starter, "_possible", True)
+@pytest.mark.parametrize("lacking", ["kernel", "library"])
+async def test_without_close_range_it_is_started_directly(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking == "kernel":
+        monkeypatch.setattr(starter, "_UNSHARE", 1 << 10)  # EINVAL
+    else:
+        monkeypatch.setattr("remote_shell.process.libc.libc", object)  # AttributeError
+    monkeypatch.setattr(starter, "_supported", True)
     assert (await run(["echo", "x"])).out == b"x\n"
-    assert not starter._possible and starter._starter is None
+    assert not starter._supported and starter._starter is None
+
+
+@pytest.mark.usefixtures("crowd")
+async def test_where_no_thread_is_to_be_had_it_is_started_directly_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert (await run(["echo", "x"])).out == b"x\n"
+    monkeypatch.undo()
+    assert (await run(["echo", "x"])).out == b"x\n"
+    assert len(threads()) == 1
 
 
 @pytest.mark.usefixtures("crowd")
