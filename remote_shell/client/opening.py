@@ -282,13 +282,18 @@ def shells_message(conversation: Conversation) -> Open:
 
 
 def terminal_of(pty: Pty | None) -> Terminal | None:
-    """A terminal as `open` asks for it. Raises UsageError for a size that there is not, TypeError for what is no whole number."""
+    """A terminal as `open` asks for it. Raises UsageError for one that there is not, TypeError for a size that is no whole number."""
     if pty is None:
         return None
-    # The server ends the session for 24.0, and for true.
-    rows, columns = int(operator.index(pty.rows)), int(operator.index(pty.columns))
-    if not (0 < rows < 65536 and 0 < columns < 65536):
-        raise UsageError(f"a terminal of {pty.rows} rows and {pty.columns} columns: both go from 1 to 65535")
+    rows, columns = size_of(pty.rows, pty.columns)
     if not _WORD.fullmatch(pty.term):
         raise UsageError(f"{pty.term[:80]!a} is no name of a kind of terminal")
     return Terminal.of(term=pty.term, rows=rows, columns=columns)
+
+
+def size_of(rows: int, columns: int) -> tuple[int, int]:
+    """A terminal's size as messages have it: the server ends the session for 24.0, and for true. Raises UsageError, TypeError."""
+    rows, columns = int(operator.index(rows)), int(operator.index(columns))
+    if not (0 < rows < 65536 and 0 < columns < 65536):
+        raise UsageError(f"a terminal of {rows} rows and {columns} columns: both go from 1 to 65535")
+    return rows, columns
