@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from remote_shell.client import opening
 from remote_shell.client.async_passing import Feed, Relay
 from remote_shell.client.async_streams import AsyncReader, AsyncTextReader, AsyncWriter, Owner, Watch
 from remote_shell.client.outcome import TextMode, expired, sent_signal
@@ -187,8 +188,8 @@ class AsyncProcess(AsyncRemote):
             self._owner.flush()
 
     def resize(self, rows: int, columns: int) -> None:
-        """Its terminal has another size, in characters."""
-        self._owner.conversation.resize(self._state, rows, columns)
+        """Its terminal has another size, in characters. Raises UsageError."""
+        self._owner.conversation.resize(self._state, *opening.size_of(rows, columns))
         self._owner.flush()
 
     def terminate(self) -> None:

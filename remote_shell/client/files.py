@@ -43,7 +43,7 @@ def put_message(conversation: Conversation, sources: list[bytes], to: bytes) -> 
 
 def get_message(conversation: Conversation, sources: list[bytes], recursive: bool) -> Open:
     """The `open` of a get. Raises CommandRefusedError: the server is too old."""
-    return _message(conversation, "get", paths=[to_system(path) for path in sources], recursive=recursive)
+    return _message(conversation, "get", paths=[to_system(path) for path in sources], recursive=bool(recursive))
 
 
 def _message(conversation: Conversation, request: str, **fields: object) -> Open:

@@ -9,6 +9,7 @@ also with another life of the server. Neighbours: `blocking_jobs` and `async_job
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ from remote_shell.client import opening
 from remote_shell.client.outcome import returncode_of
 from remote_shell.client.process import Mode, Noted, ProcessState
 from remote_shell.client.redirect import STDOUT
-from remote_shell.errors import CommandRefusedError, JobUnknownError
+from remote_shell.errors import CommandRefusedError, JobUnknownError, UsageError
 from remote_shell.limits import Limits
 from remote_shell.wire.messages import INTEGER_MAX, Exit, Gap, Job, Open, Report, from_system
 
@@ -77,13 +78,14 @@ class Reading:
     """Turns what came on a channel of `job_logs` or `job_wait` into pieces, and remembers where to go on after a loss."""
 
     def __init__(self, ident: str, *, follow: bool, from_now: bool, stdout_from: int, stderr_from: int) -> None:
+        """Raises UsageError for an offset that there is not, TypeError for what is no whole number."""
         self.ident = ident
         self.job: Job | None = None
         self.exit: Exit | None = None
         self.on_job: Callable[[Job], None] | None = None  # hears of the job at once, though no output comes with it
-        self._follow = follow
-        self._from_now = from_now
-        self._at = [0, stdout_from, stderr_from]
+        self._follow = bool(follow)  # the server ends the session for 1
+        self._from_now = bool(from_now)
+        self._at = [0, _offset(stdout_from), _offset(stderr_from)]
 
     @property
     def place(self) -> tuple[int, int]:
@@ -123,6 +125,13 @@ class Reading:
             elif isinstance(one, Exit):
                 self.exit = one
         return pieces
+
+
+def _offset(number: int) -> int:
+    number = int(operator.index(number))
+    if not 0 <= number <= INTEGER_MAX:
+        raise UsageError(f"{number} is no place in a log: they go from 0 on")
+    return number
 
 
 def request(name: Any, ident: str, limits: Limits, **fields: Any) -> Open:

@@ -6,6 +6,7 @@ Takes arguments as subprocess takes them and refuses what subprocess refuses, wi
 from __future__ import annotations
 
 import math
+import operator
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -281,11 +282,18 @@ def shells_message(conversation: Conversation) -> Open:
 
 
 def terminal_of(pty: Pty | None) -> Terminal | None:
-    """A terminal as `open` asks for it. Raises UsageError for a size that there is not."""
+    """A terminal as `open` asks for it. Raises UsageError for one that there is not, TypeError for a size that is no whole number."""
     if pty is None:
         return None
-    if not (0 < pty.rows < 65536 and 0 < pty.columns < 65536):
-        raise UsageError(f"a terminal of {pty.rows} rows and {pty.columns} columns: both go from 1 to 65535")
+    rows, columns = size_of(pty.rows, pty.columns)
     if not _WORD.fullmatch(pty.term):
         raise UsageError(f"{pty.term[:80]!a} is no name of a kind of terminal")
-    return Terminal.of(term=pty.term, rows=pty.rows, columns=pty.columns)
+    return Terminal.of(term=pty.term, rows=rows, columns=columns)
+
+
+def size_of(rows: int, columns: int) -> tuple[int, int]:
+    """A terminal's size as messages have it: the server ends the session for 24.0, and for true. Raises UsageError, TypeError."""
+    rows, columns = int(operator.index(rows)), int(operator.index(columns))
+    if not (0 < rows < 65536 and 0 < columns < 65536):
+        raise UsageError(f"a terminal of {rows} rows and {columns} columns: both go from 1 to 65535")
+    return rows, columns

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from remote_shell.blocking.driver import Driver
+from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.feeding import Feed
 from remote_shell.client.process import Described, Mode, ProcessState
@@ -370,7 +371,8 @@ class RemoteProcess(Remote, Described):
         self.driver.urgent(lambda: self._conversation.signal(self._state, name))
 
     def resize(self, rows: int, columns: int) -> None:
-        """Its terminal has another size, in characters. Never waits, so that a signal handler may call it."""
+        """Its terminal has another size, in characters. Never waits, so that a signal handler may call it. Raises UsageError."""
+        rows, columns = opening.size_of(rows, columns)  # not under the lock, which would stay taken
         self.driver.urgent(lambda: self._conversation.resize(self._state, rows, columns))
 
     def terminate(self) -> None:

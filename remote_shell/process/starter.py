@@ -6,7 +6,8 @@ children of this process like any others, to wait for and to signal. The way the
 rejected: the commands would be its children, so their statuses would have to be told, and its death survived.
 
 Must never keep open what this process has closed, so its table has the standard descriptors, its socket, and the one that signal handlers
-write to: the kernel may choose any thread for a handler, which finds there the number that it was told.
+write to: the kernel may choose any thread for a handler, which finds there the number that it was told. For the same reason must never
+run the garbage collector: what it closes there by a number of this process's table stays open here, and is something else there.
 
 Neighbours: `launch` starts through it.
 """
@@ -14,6 +15,8 @@ Neighbours: `launch` starts through it.
 from __future__ import annotations
 
 import contextlib
+import errno
+import gc
 import itertools
 import os
 import queue
@@ -27,38 +30,39 @@ from typing import Final
 MANY = 1_000  # descriptors, from which on it pays
 _UNSHARE = 2  # CLOSE_RANGE_UNSHARE: linux/close_range.h
 _LAST = 2**31 - 1
+_SHORT = frozenset(
+    (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+)  # of what there may be again
 
 # starts a process with these as its stdin, stdout and stderr
 Start = Callable[[int, int, int], "subprocess.Popen[bytes]"]
 Answer = subprocess.Popen[bytes] | BaseException
 
 
-class UnsupportedError(Exception):
-    """The kernel (before 5.9) or the C library has no close_range(2)."""
-
-
 class Starter:
     """The thread, from now until `retire`. Used by one thread at a time."""
 
     def __init__(self, wakeup: int) -> None:
-        """`wakeup`: what signal handlers write to, -1 for nothing.
-
-        OSError (EMFILE, ENFILE), RuntimeError where no thread is to be had; UnsupportedError.
-        """
+        """`wakeup`: what signal handlers write to, -1 for nothing. OSError if the kernel (before 5.9) or the C library can't."""
         self.wakeup: Final = wakeup
+        self._inode = _inode(wakeup)
         self.busy = False  # stays so if whoever waits for an answer is interrupted
         self._orders: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()  # None: it is there
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._ours, its = socket.socketpair()
-        try:
-            with its:
+        with its:
+            try:
                 threading.Thread(target=self._run, args=(its.fileno(),), name="starter", daemon=True).start()
                 fault = self._answers.get()
-            if isinstance(fault, BaseException):
-                raise UnsupportedError from fault
-        except BaseException:
+            except RuntimeError as error:  # no thread is to be had
+                fault = OSError(errno.EAGAIN, str(error))
+        if isinstance(fault, BaseException):
             self._ours.close()
-            raise
+            raise fault
+
+    def serves(self, wakeup: int) -> bool:
+        """It waits for orders, and has what handlers write to: another loop's may have the same number."""
+        return not self.busy and self.wakeup == wakeup and self._inode == _inode(wakeup)
 
     def start(self, start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
         """What `start` returns or raises, called there with copies of the three `descriptors`."""
@@ -80,46 +84,59 @@ class Starter:
     def _run(self, number: int) -> None:
         try:
             _keep_only({0, 1, 2, number, self.wakeup})
-        except Exception as error:
+        except OSError as error:
             self._answers.put(error)
+            return
+        except Exception as error:  # glibc before 2.34 and musl have no close_range, a Python may have no ctypes
+            self._answers.put(OSError(errno.ENOSYS, str(error)))
             return
         with socket.socket(fileno=number) as own:
             self._answers.put(None)
             while (start := self._orders.get()) is not None:
-                descriptors: list[int] = []
-                try:
-                    _, descriptors, _, _ = socket.recv_fds(own, 1, 3)
-                    self._answers.put(start(*descriptors))
-                except BaseException as error:  # theirs to handle, whatever it is
-                    self._answers.put(error)
-                finally:
-                    for descriptor in descriptors:
-                        os.close(descriptor)
+                self._answers.put(_obey(start, own))
+
+
+def _obey(start: Start, own: socket.socket) -> Answer:
+    """What it returns or raises. All is done when the answer is out: from then on the collector may run."""
+    descriptors: Sequence[int] = ()
+    try:
+        _, descriptors, _, _ = socket.recv_fds(own, 1, 3)
+        return start(*descriptors)
+    except BaseException as error:  # theirs to handle, whatever it is
+        return error
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 _starter: Starter | None = None
-_supported = True
+_possible = True
 
 
 def start(start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     """What `start` returns or raises, called with the three `descriptors` or copies of them. One call at a time."""
-    global _starter, _supported
-    main = threading.current_thread() is threading.main_thread()  # others can't ask what signal handlers write to
-    if not _supported or not main:
+    global _starter, _possible
+    if (
+        not _possible or threading.current_thread() is not threading.main_thread()
+    ):  # others can't ask what handlers write to
         return start(*descriptors)
-    wakeup = _wakeup()
-    if _starter is not None and (_starter.busy or _starter.wakeup != wakeup):
-        _starter.retire()
-        _starter = None
-    if _starter is None:
-        try:
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        wakeup = _wakeup()
+        if _starter is not None and not _starter.serves(wakeup):
+            _starter.retire()
+            _starter = None
+        if _starter is None:
             _starter = Starter(wakeup)
-        except UnsupportedError:
-            _supported = False
-            return start(*descriptors)
-        except (OSError, RuntimeError):  # nothing left for it, but perhaps for the command
-            return start(*descriptors)
-    return _starter.start(start, descriptors)
+    except OSError as error:
+        _possible = error.errno in _SHORT
+        return start(*descriptors)
+    else:
+        return _starter.start(start, descriptors)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _keep_only(kept: set[int]) -> None:
@@ -142,8 +159,15 @@ def _wakeup() -> int:
         wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)  # as asyncio has it
         with contextlib.suppress(BlockingIOError):
-            os.write(wakeup, ours.recv(256))  # signals that came between
+            came = ours.recv(256)  # signals that came between
+            if wakeup >= 0:
+                os.write(wakeup, came)
     return wakeup
+
+
+def _inode(descriptor: int) -> int:
+    """What tells a socket from all others that are open; 0 for none."""
+    return os.fstat(descriptor).st_ino if descriptor >= 0 else 0
 
 
 def _forget() -> None:

@@ -108,6 +108,20 @@ def test_arguments(host: Host) -> None:
         host.detach([])
 
 
+def test_what_the_server_would_end_the_session_for(host: Host) -> None:
+    job, before = host.detach(["echo", "0123456789"]), host.welcome.session
+    job.wait()
+    for place in (-1, 2**53):
+        with pytest.raises(UsageError, match="no place in a log"):
+            list(job.logs(stdout_from=place))
+    with pytest.raises(TypeError, match="integer"):
+        list(job.logs(stderr_from=1.0))  # type: ignore[arg-type]
+    truth: Any = 1
+    assert text(job.logs(follow=truth, stdout_from=5)) == b"56789\n" and text(job.logs(from_now=truth)) == b""
+    job.remove(force=truth)
+    assert host.welcome.session == before
+
+
 def test_signals_as_popen_takes_them(host: Host) -> None:
     job = host.detach(["sleep", "1000"])
     job.send_signal(0)

@@ -13,7 +13,7 @@ from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import Mode
 from remote_shell.client.redirect import check_run, resolve
 from remote_shell.limits import DEFAULT_LIMITS
-from remote_shell.wire.messages import Boxed, Open, from_system
+from remote_shell.wire.messages import Boxed, Open, Terminal, from_system
 
 
 def prepare(args: Any, **options: Any) -> Open:
@@ -87,6 +87,14 @@ def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_timeouts() -> None:
     milliseconds = [opening.milliseconds(value) for value in (None, 0, -1, 0.0001, 1.5, float("inf"), 1e300)]
     assert milliseconds == [None, 1, 1, 1, 1500, None, None]
+
+
+@pytest.mark.parametrize("size", [24.0, "24", None])
+def test_a_size_that_is_no_whole_number_stays_here(size: Any) -> None:
+    for pty in (opening.Pty(rows=size), opening.Pty(columns=size)):
+        with pytest.raises(TypeError, match="integer"):
+            opening.terminal_of(pty)
+    assert opening.terminal_of(opening.Pty(True, True)) == Terminal(term="xterm-256color", rows=1, columns=1)
 
 
 def test_ids_are_never_used_twice() -> None:

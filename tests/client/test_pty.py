@@ -92,6 +92,17 @@ def test_a_closed_host_hangs_it_up(running: RunningServer) -> None:
         time.sleep(0.005)
 
 
+def test_a_size_that_there_is_not_leaves_the_connection_alone(host: Host) -> None:
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE, pty=SIZE) as process:
+        size: Any
+        for size, error in ((0, UsageError), (65536, UsageError), (24.0, TypeError)):
+            for rows, columns in ((size, 80), (24, size)):
+                with pytest.raises(error):
+                    process.resize(rows, columns)
+        process.stdin.write(b"\x04")
+    assert host.run(["true"]).returncode == 0, "its lock is free"
+
+
 async def test_the_asyncio_front(running: RunningServer) -> None:
     connect: Any = remote_shell.connect_async
     async with connect(running.targets["unix"]) as host:
@@ -101,6 +112,8 @@ async def test_the_asyncio_front(running: RunningServer) -> None:
             ["sh", "-c", "trap 'stty size; exit 0' WINCH; echo; read x"], stdin=PIPE, stdout=PIPE, pty=SIZE
         )
         assert await process.stdout.readline() == b"\r\n"
+        with pytest.raises(UsageError):
+            process.resize(0, 101)
         process.resize(31, 101)
         assert await process.stdout.read() == b"31 101\r\n"
         assert await process.wait() == 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from remote_shell.errors import CommandNotExecutableError, CommandNotFoundError, WorkingDirectoryError
-from remote_shell.process import starter
+from remote_shell.process import libc, starter
 from tests.process.recorder import ENV, python_in_fresh_process, run, start
 
 
@@ -132,6 +135,11 @@ async def test_another_loops_signals_get_another_thread() -> None:
         await asyncio.sleep(0)
 
 
+def echo(stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    """A command that says x."""
+    return subprocess.Popen(["echo", "x"], stdin=stdin, stdout=stdout, stderr=stderr)
+
+
 class Interrupted(BaseException):
     """By a signal, once."""
 
@@ -171,27 +179,80 @@ def test_what_was_interrupted_answers_nobody_else() -> None:
 
 
 @pytest.mark.usefixtures("crowd")
-@pytest.mark.parametrize("lacking", ["kernel", "library"])
-async def test_without_close_range_it_is_started_directly(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if lacking == "kernel":
-        monkeypatch.setattr(starter, "_UNSHARE", 1 << 10)  # EINVAL
-    else:
-        monkeypatch.setattr("remote_shell.process.libc.libc", object)  # AttributeError
-    monkeypatch.setattr(starter, "_supported", True)
+async def test_without_the_kernels_help_it_is_started_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter, "_UNSHARE", 1 << 10)  # EINVAL
+    monkeypatch.setattr(starter, "_possible", True)
     assert (await run(["echo", "x"])).out == b"x\n"
-    assert not starter._supported and starter._starter is None
+    assert not starter._possible and starter._starter is None
 
 
 @pytest.mark.usefixtures("crowd")
-async def test_where_no_thread_is_to_be_had_it_is_started_directly_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+async def test_without_the_c_librarys_help_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libc, "libc", object)  # glibc before 2.34, musl: AttributeError
+    monkeypatch.setattr(starter, "_possible", True)
     assert (await run(["echo", "x"])).out == b"x\n"
-    monkeypatch.undo()
+    assert not starter._possible and threads() == []
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("number", [errno.EMFILE, None])
+async def test_what_runs_out_may_come_again(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread") if number is None else OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        what: object = threading.Thread if number is None else socket
+        patch.setattr(what, "start" if number is None else "socketpair", fail)
+        into, out = os.pipe()
+        with starter.start(echo, (0, out, 2)) as process:
+            assert process.wait() == 0 and os.read(into, 9) == b"x\n"
+        os.close(into)
+        os.close(out)
+    assert threads() == []
     assert (await run(["echo", "x"])).out == b"x\n"
     assert len(threads()) == 1
+
+
+def test_the_thread_collects_no_garbage() -> None:
+    class Circle:
+        me: Circle
+        sock: socket.socket
+
+    def littering(stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+        circle = Circle()
+        circle.me, circle.sock = circle, left.pop()
+        del circle
+        assert len([[] for _ in range(10_000)]) == 10_000  # the collector's turn, many times
+        return echo(stdin, stdout, stderr)
+
+    ours, theirs = socket.socketpair()
+    left = [theirs]
+    del theirs
+    with ours, open(os.devnull, "wb") as null, starter.start(littering, (0, null.fileno(), 2)) as process:
+        assert process.wait() == 0
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            gc.collect()
+        ours.setblocking(False)
+        assert ours.recv(1) == b"", "it was closed here, not where it has no such number"
+    assert gc.isenabled()
+
+
+def test_another_loop_with_the_same_number_gets_another_thread() -> None:
+    async def woken() -> int:
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, came.set)
+        with open(os.devnull, "wb") as null, starter.start(echo, (0, null.fileno(), 2)) as process:
+            assert process.wait() == 0
+        assert starter._starter is not None
+        while len(threads()) > 1:  # the first loop's goes
+            await asyncio.sleep(0)
+        ident = threads()[0].ident
+        assert ident is not None
+        signal.pthread_kill(ident, signal.SIGUSR1)
+        await asyncio.wait_for(came.wait(), 10)
+        return starter._starter.wakeup
+
+    assert asyncio.run(woken()) == asyncio.run(woken())
 
 
 @pytest.mark.usefixtures("crowd")
@@ -204,7 +265,7 @@ def test_a_fork_has_no_such_thread() -> None:
     python_in_fresh_process(
         """
 import os, subprocess
-from remote_shell.process import starter
+from remote_shell.process import libc, starter
 popen = lambda stdin, stdout, stderr: subprocess.Popen(["true"], stdin=stdin, stdout=stdout, stderr=stderr)
 assert starter.start(popen, (0, 1, 2)).wait() == 0
 pid = os.fork()
