@@ -84,8 +84,8 @@ def serve(
     while True:
         near, _ = listener.accept()
         carrier = threading.Thread(target=_carry, args=(near, address, seconds, rate), daemon=True)
-        carriers.append(carrier)
         carrier.start()
+        carriers.append(carrier)
 
 
 def _carry(near: socket.socket, address: tuple[str, int], seconds: float, rate: float) -> None:

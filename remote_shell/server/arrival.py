@@ -1,7 +1,7 @@
 """An arrival: one connection from accept to login.
 
 The table of what it may say holds one entry at each step (`wire.handshake`); everything else gets the same refusal, byte for
-byte, after the same time since accept. No TLS object, 15 KiB, exists before the peer's first record is whole. Nothing here starts a
+byte, after the same time since accept. No TLS object, 15 KiB, exists while the peer has only begun a hello. Nothing here starts a
 command, or keeps state for a stranger beyond its own connection.
 """
 
