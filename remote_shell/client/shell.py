@@ -179,8 +179,8 @@ class ShellCore(Described):
                 self._conversation.session.send_message(self._state.channel, message)
 
     def send_keys(self, data: bytes) -> bool:
-        """Keys for what has the terminal in raw mode. False: wait until `writable`."""
-        return self._state.ended or self._conversation.write(self._state, data)
+        """Keys for what has the terminal in raw mode. False: wait until `writable`. Raises TypeError for what is not bytes."""
+        return self._state.ended or self._conversation.write(self._state, bytes(memoryview(data)))
 
     @property
     def writable(self) -> bool:

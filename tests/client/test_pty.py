@@ -103,6 +103,17 @@ def test_a_size_that_there_is_not_leaves_the_connection_alone(host: Host) -> Non
     assert host.run(["true"]).returncode == 0, "its lock is free"
 
 
+def test_keys_that_are_no_bytes_leave_the_connection_alone(host: Host) -> None:
+    keys: Any
+    with host.shell(pty=SIZE) as shell:
+        for keys in ("s", 5, None, [1]):
+            with pytest.raises(TypeError):
+                shell.send_keys(keys)
+        assert shell.send_keys(b"")
+        assert shell.run("echo x").stdout == "x\n"
+    assert host.run(["true"]).returncode == 0, "the session lives"
+
+
 async def test_the_asyncio_front(running: RunningServer) -> None:
     connect: Any = remote_shell.connect_async
     async with connect(running.targets["unix"]) as host:
