@@ -214,7 +214,7 @@ class Host:
             pty=terminal,
             executable=others.get("executable"),
         )
-        state.outputs[1].most = state.outputs[2].most = most
+        state.outputs[1].most = state.outputs[2].most = opening.most_of(most)
         remote = Remote(self._driver, self._conversation, state, redirect, self._limits)
         try:
             in_time = remote.finish(partial(self._start, state, message, remote, given), timeout)
