@@ -427,6 +427,15 @@ def test_a_limit_that_is_no_number_leaves_the_connection_alone(host: Host) -> No
         assert process.communicate(b"x", most=3) == (b"x", None)
 
 
+def test_a_time_that_is_no_number_leaves_the_connection_alone(host: Host) -> None:
+    within: Any
+    with host.popen(["cat"], stdin=PIPE) as process:
+        for within in ("3", None, [1]):
+            with pytest.raises(TypeError):
+                host.heard(within)
+        assert host.heard(10) and process.poll() is None
+
+
 def test_times_without_end_are_taken(running: RunningServer) -> None:
     for seconds in (1e300, 2**60):
         with connect(running.targets["unix"], connect_timeout=seconds, grace=seconds) as host:
