@@ -103,6 +103,19 @@ def test_a_size_that_there_is_not_leaves_the_connection_alone(host: Host) -> Non
     assert host.run(["true"]).returncode == 0, "its lock is free"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["TERM", "SIG_IGN", "SIG32", "SIG999", "SIGTERM+3", "SIGRTMIN+", "SIGRTMIN+99", "SIGRTMIN+" + "9" * 5000, 999],
+)
+def test_a_signal_that_there_is_not_leaves_the_connection_alone(host: Host, name: str | int) -> None:
+    with host.shell(pty=SIZE) as shell:
+        with pytest.raises(ValueError, match=r"signal|limit"):
+            shell.signal(name)
+        shell.signal("SIGRTMIN+3")
+        shell.signal("SIGRTMAX")
+        assert shell.run("echo x").stdout == "x\n"
+
+
 def test_keys_that_are_no_bytes_leave_the_connection_alone(host: Host) -> None:
     keys: Any
     with host.shell(pty=SIZE) as shell:
