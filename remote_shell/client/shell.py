@@ -195,8 +195,8 @@ class ShellCore(Described):
         return given
 
     def send_size(self, rows: int, columns: int) -> None:
-        """The terminal has another size."""
-        self._conversation.resize(self._state, rows, columns)
+        """The terminal has another size. Raises UsageError, TypeError for one that there is not."""
+        self._conversation.resize(self._state, *opening.size_of(rows, columns))
 
     def signal_current(self, name: str) -> None:
         """Signal the command that runs now, and no later one; nothing happens between commands."""

@@ -100,6 +100,10 @@ def test_a_size_that_there_is_not_leaves_the_connection_alone(host: Host) -> Non
                 with pytest.raises(error):
                     process.resize(rows, columns)
         process.stdin.write(b"\x04")
+    with host.shell(pty=SIZE) as shell:
+        for size, error in ((0, UsageError), (24.0, TypeError)):
+            with pytest.raises(error):
+                shell.send_size(size, 80)
     assert host.run(["true"]).returncode == 0, "its lock is free"
 
 
