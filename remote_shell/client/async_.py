@@ -228,7 +228,7 @@ class AsyncHost:
             pty=terminal,
             executable=others.get("executable"),
         )
-        state.outputs[1].most = state.outputs[2].most = most
+        state.outputs[1].most = state.outputs[2].most = opening.most_of(most)
         await self._ready()
         remote = AsyncRemote(self, state)
         try:

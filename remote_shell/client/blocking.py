@@ -214,7 +214,7 @@ class Host:
             pty=terminal,
             executable=others.get("executable"),
         )
-        state.outputs[1].most = state.outputs[2].most = most
+        state.outputs[1].most = state.outputs[2].most = opening.most_of(most)
         remote = Remote(self._driver, self._conversation, state, redirect, self._limits)
         try:
             in_time = remote.finish(partial(self._start, state, message, remote, given), timeout)
@@ -537,6 +537,7 @@ class Host:
     def heard(self, within: float) -> bool:
         """Whether the server acknowledges, within so many seconds, all that was sent so far."""
         driver, conversation = self._driver, self._conversation
+        until = time.monotonic() + within  # not under the lock: what is no number would end the session
 
         def known() -> bool:
             session = conversation.session
@@ -545,7 +546,7 @@ class Host:
         with driver:
             conversation.session.measure(time.monotonic())
             driver.flush()
-            return driver.wait(known, time.monotonic() + within) and driver.link is not None
+            return driver.wait(known, until) and driver.link is not None
 
     def wait_lost(self) -> None:
         """Wait until the session is lost for good; what threads of tunnels do goes on meanwhile. Raises ConnectionLostError."""

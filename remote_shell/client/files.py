@@ -7,6 +7,7 @@ several at once are one TransferError, as shutil.copytree has it. Neighbours: `b
 
 from __future__ import annotations
 
+import errno
 import os
 
 from remote_shell.client import faults
@@ -17,12 +18,12 @@ from remote_shell.files import names
 from remote_shell.transfer.progress import FileFault, LocalPaths, OnFault, OnProgress, Transferred
 from remote_shell.transfer.receiving import Receiver
 from remote_shell.transfer.sending import Sender
-from remote_shell.wire.file_messages import NUMBERS_MAX
+from remote_shell.wire.file_messages import NUMBERS_MAX, PATH_MAX
 from remote_shell.wire.messages import Open, Rejected, to_system
 
 
 def paths_of(paths: LocalPaths) -> list[bytes]:
-    """One path or several, as bytes. Raises UsageError, ValueError for a NUL."""
+    """One path or several, as bytes. Raises UsageError, ValueError for a NUL, OSError for what is too long for the system."""
     several = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
     if not several or len(several) > NUMBERS_MAX:
         raise UsageError(f"{len(several)} sources; 1 to {NUMBERS_MAX:,} go at once: name the folder that they are in")
@@ -31,6 +32,9 @@ def paths_of(paths: LocalPaths) -> list[bytes]:
         raise ValueError("embedded null byte")
     if not all(encoded):
         raise UsageError("a path is empty; the working directory is '.'")
+    for path in encoded:
+        if len(path) > PATH_MAX:  # the server ends the session for it
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(path))
     return encoded
 
 

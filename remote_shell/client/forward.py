@@ -8,6 +8,7 @@ connection. Neighbours: `async_forward` has tasks in their place, `remote` is on
 from __future__ import annotations
 
 import contextlib
+import operator
 import socket
 import threading
 from collections.abc import Callable
@@ -30,7 +31,9 @@ JOINED = Redirect(True, -1, Mode.HOLD, -1, Mode.DROP, -1, False)  # both ways, a
 
 
 def address_of(value: Address, *, least: int) -> tuple[str, int]:
-    """Host and port; the host is loopback where none was said. `least`: the smallest port. Raises UsageError."""
+    """Host and port; the host is loopback where none was said. `least`: the smallest port. Raises UsageError, TypeError for a port
+    that is no whole number: told here, since a connection of the tunnel's would end without a word.
+    """
     host: str
     if isinstance(value, int):
         host, port = LOOPBACK, value
@@ -42,11 +45,16 @@ def address_of(value: Address, *, least: int) -> tuple[str, int]:
         port = int(digits)
     else:
         host, port = value
+    port = int(operator.index(port))  # no message has true for a port
     if not least <= port <= 65535:
         raise UsageError(f"{port} is no port of a tunnel: ports go from {least} to 65535")
-    if not host or "\0" in host or len(host) > 255:
+    if not host or "\0" in host or len(host) > 255 or not _is_unicode(host):
         raise UsageError(f"{host[:100]!a} is no host")
     return host, port
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def listener_on(host: str, port: int) -> socket.socket:

@@ -127,6 +127,11 @@ def milliseconds(timeout: float | None) -> int | None:
     return max(1, math.ceil(timeout * 1000))
 
 
+def most_of(most: int | None) -> int | None:
+    """How much of a stream is held. Raises TypeError now, and not where data comes in: that would end the session."""
+    return None if most is None else operator.index(most)
+
+
 def argv_of(
     args: Args | None, shell: Shell, executable: Text | None = None
 ) -> tuple[list[str | Boxed] | None, str | Boxed | None]:

@@ -24,6 +24,8 @@ Confirm = Callable[[str], bool]  # a question -> yes or no
 Trace = Callable[[Any], None]  # hears of each `tracing.TraceEvent`: a module that only who is traced has to import
 OnLost = Literal["kill", "keep"]  # what becomes of live shells on terminals when the session's grace is over
 
+_LONGEST = 1e9  # seconds, 31 years: a socket's timeout can't be much longer, nor the number in a message
+
 
 class Trip(NamedTuple):
     """Where ssh goes. `again`: a connection was lost before, so nobody is asked anything; nor without a terminal (`asks`)."""
@@ -96,9 +98,10 @@ class Plan:
             raise UsageError(f'on_lost is "kill" or "keep", not {on_lost!a}')
         if grace is not None and not 0 <= grace < math.inf:
             raise UsageError("grace is a number of seconds, 0 or above")
-        self.on_lost, self.grace = on_lost, grace
+        self.on_lost = on_lost
+        self.grace = None if grace is None else min(grace, _LONGEST)
         self.trace = trace
-        self.connect_time = connect_timeout if connect_timeout is not None else limits.connect_time
+        self.connect_time = min(connect_timeout, _LONGEST) if connect_timeout is not None else limits.connect_time
         self.ask = ask
         self.confirm = confirm
         self.limits = limits

@@ -296,6 +296,7 @@ class RemoteProcess(Remote, Described):
         from remote_shell.client.outcome import expired
 
         state, conversation = self._state, self._conversation
+        most = opening.most_of(most)
         if self._communicating and input:
             raise ValueError("Cannot send input after starting communication")
         self._communicating = True

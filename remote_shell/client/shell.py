@@ -9,6 +9,7 @@ when it is made. Neighbours: `blocking` and `async_` start shells.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.outcome import TextMode, returncode_of, signal_number, time_allowed
+from remote_shell.client.outcome import TextMode, returncode_of, signal_name, signal_number, time_allowed
 from remote_shell.client.process import Described, ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
@@ -179,8 +180,8 @@ class ShellCore(Described):
                 self._conversation.session.send_message(self._state.channel, message)
 
     def send_keys(self, data: bytes) -> bool:
-        """Keys for what has the terminal in raw mode. False: wait until `writable`."""
-        return self._state.ended or self._conversation.write(self._state, data)
+        """Keys for what has the terminal in raw mode. False: wait until `writable`. Raises TypeError for what is not bytes."""
+        return self._state.ended or self._conversation.write(self._state, bytes(memoryview(data)))
 
     @property
     def writable(self) -> bool:
@@ -194,8 +195,8 @@ class ShellCore(Described):
         return given
 
     def send_size(self, rows: int, columns: int) -> None:
-        """The terminal has another size."""
-        self._conversation.resize(self._state, rows, columns)
+        """The terminal has another size. Raises UsageError, TypeError for one that there is not."""
+        self._conversation.resize(self._state, *opening.size_of(rows, columns))
 
     def signal_current(self, name: str) -> None:
         """Signal the command that runs now, and no later one; nothing happens between commands."""
@@ -622,10 +623,10 @@ class AsyncShell(ShellCore):
 
 
 def _signal_word(name: str | int) -> str:
+    """As the server knows it: it ends the session for another. Raises ValueError."""
     if isinstance(name, int):
-        from remote_shell.client.outcome import signal_name
-
         return signal_name(name)
-    if not signal_number(name):
+    base, plus, _ = name.partition("+")
+    if base not in signal.Signals.__members__ or (plus and base != "SIGRTMIN"):  # SIG_IGN is none, nor SIGTERM+3
         raise ValueError(f"{name!a} is no signal")
-    return name
+    return signal_name(signal_number(name))

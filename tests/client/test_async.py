@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,3 +218,11 @@ async def test_the_servers_key_is_told_where_there_is_one(running: RunningServer
         assert host.fingerprint == running.fingerprint
     async with connect_async(running.targets["unix"]) as host:
         assert host.fingerprint is None
+
+
+async def test_a_limit_that_is_no_number_is_refused_at_once(running: RunningServer) -> None:
+    most: Any
+    async with connect_async(running.targets["unix"]) as host:
+        for most in ("3", [1]):
+            with pytest.raises(TypeError):
+                await host.run(["echo", "x"], stdout=PIPE, most=most)

@@ -416,6 +416,32 @@ def test_closing_ends_what_runs(running: RunningServer) -> None:
 
 
 @pytest.mark.slow
+def test_a_limit_that_is_no_number_leaves_the_connection_alone(host: Host) -> None:
+    most: Any
+    with host.popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        for most in ("3", [1], 1.5):
+            with pytest.raises(TypeError):
+                host.run(["echo", "x"], stdout=PIPE, most=most)
+            with pytest.raises(TypeError):
+                process.communicate(b"x", most=most)
+        assert process.communicate(b"x", most=3) == (b"x", None)
+
+
+def test_a_time_that_is_no_number_leaves_the_connection_alone(host: Host) -> None:
+    within: Any
+    with host.popen(["cat"], stdin=PIPE) as process:
+        for within in ("3", None, [1]):
+            with pytest.raises(TypeError):
+                host.heard(within)
+        assert host.heard(10) and process.poll() is None
+
+
+def test_times_without_end_are_taken(running: RunningServer) -> None:
+    for seconds in (1e300, 2**60):
+        with connect(running.targets["unix"], connect_timeout=seconds, grace=seconds) as host:
+            assert host.run(["true"]).returncode == 0
+
+
 def test_nothing_stays_behind_of_many_commands(host: Host) -> None:
     for _ in range(150):
         host.run(["true"], capture_output=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from remote_shell import testing
+from remote_shell import PIPE, testing
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import Host, connect
 from remote_shell.errors import CommandRefusedError, ConnectionLostError, RemoteProtocolError, TransferError, UsageError
@@ -66,6 +66,19 @@ def test_several_into_a_folder_and_back(call: Call, verb: str, tmp_path: Path) -
     (tmp_path / "d").mkdir()
     assert call(verb, [str(tmp_path / "x"), os.fsencode(tmp_path / "y")], tmp_path / "d").files == 2
     assert sorted(os.listdir(tmp_path / "d")) == ["x", "y"]
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+@pytest.mark.parametrize("path", ["x" * 5000, b"./" * 2500])
+def test_a_path_that_is_too_long_leaves_the_connection_alone(
+    running: testing.RunningServer, verb: str, path: Any, tmp_path: Path
+) -> None:
+    with connect(running.targets["unix"]) as host, host.popen(["cat"], stdin=PIPE) as process:
+        for source, to in ((path, tmp_path), ("/etc/hostname", path)):
+            with pytest.raises(OSError, match="File name too long") as fault:
+                getattr(host, verb)(source, to)
+            assert fault.value.errno == errno.ENAMETOOLONG
+        assert process.poll() is None
 
 
 @pytest.mark.parametrize("verb", ["put", "get"])

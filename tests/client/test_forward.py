@@ -277,13 +277,36 @@ def test_addresses(value: Any, address: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "db", "db:", "db:http", 65536, -1, "db:99999", ("", 80), ("a\0b", 80), ("x" * 300, 80), "db:²"]
+    "value",
+    [
+        "",
+        "db",
+        "db:",
+        "db:http",
+        65536,
+        -1,
+        "db:99999",
+        ("", 80),
+        ("a\0b", 80),
+        ("x" * 300, 80),
+        ("\udcff", 80),
+        "db:²",
+    ],
 )
 def test_what_is_no_address(value: Any) -> None:
     with pytest.raises(UsageError):
         address_of(value, least=0)
     with pytest.raises(UsageError):
         address_of(0, least=1)
+
+
+def test_a_port_is_a_whole_number() -> None:
+    address = address_of(("h", True), least=1)
+    assert address == ("h", 1) and type(address[1]) is int, "no message has true for a port"
+    port: Any
+    for port in (80.0, "80", None):
+        with pytest.raises(TypeError):
+            address_of(("h", port), least=1)
 
 
 def test_a_listener_there_is_on_loopback(host: Host, service: Digester) -> None:

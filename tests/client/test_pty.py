@@ -100,7 +100,35 @@ def test_a_size_that_there_is_not_leaves_the_connection_alone(host: Host) -> Non
                 with pytest.raises(error):
                     process.resize(rows, columns)
         process.stdin.write(b"\x04")
+    with host.shell(pty=SIZE) as shell:
+        for size, error in ((0, UsageError), (24.0, TypeError)):
+            with pytest.raises(error):
+                shell.send_size(size, 80)
     assert host.run(["true"]).returncode == 0, "its lock is free"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TERM", "SIG_IGN", "SIG32", "SIG999", "SIGTERM+3", "SIGRTMIN+", "SIGRTMIN+99", "SIGRTMIN+" + "9" * 5000, 999],
+)
+def test_a_signal_that_there_is_not_leaves_the_connection_alone(host: Host, name: str | int) -> None:
+    with host.shell(pty=SIZE) as shell:
+        with pytest.raises(ValueError, match=r"signal|limit"):
+            shell.signal(name)
+        shell.signal("SIGRTMIN+3")
+        shell.signal("SIGRTMAX")
+        assert shell.run("echo x").stdout == "x\n"
+
+
+def test_keys_that_are_no_bytes_leave_the_connection_alone(host: Host) -> None:
+    keys: Any
+    with host.shell(pty=SIZE) as shell:
+        for keys in ("s", 5, None, [1]):
+            with pytest.raises(TypeError):
+                shell.send_keys(keys)
+        assert shell.send_keys(b"")
+        assert shell.run("echo x").stdout == "x\n"
+    assert host.run(["true"]).returncode == 0, "the session lives"
 
 
 async def test_the_asyncio_front(running: RunningServer) -> None:
