@@ -84,8 +84,8 @@ def serve(
     while True:
         near, _ = listener.accept()
         carrier = threading.Thread(target=_carry, args=(near, address, seconds, rate), daemon=True)
-        carrier.start()
         carriers.append(carrier)
+        carrier.start()
 
 
 def _carry(near: socket.socket, address: tuple[str, int], seconds: float, rate: float) -> None:
@@ -120,7 +120,8 @@ def main() -> None:
     sys.stdin.buffer.read()
     until = time.monotonic() + LAST_TIME
     for carrier in carriers:
-        carrier.join(max(0.0, until - time.monotonic()))
+        with contextlib.suppress(RuntimeError):  # it is about to be started
+            carrier.join(max(0.0, until - time.monotonic()))
 
 
 if __name__ == "__main__":
