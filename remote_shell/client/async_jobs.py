@@ -146,9 +146,7 @@ class AsyncJob:
 
     async def remove(self, *, force: bool = False) -> None:
         """Forget it and its log. One that runs is refused (`job_running`), or with `force` ended first."""
-        await self._requests.ask(
-            jobs.request("job_remove", self._id, self._requests.limits, force=bool(force)), again=False
-        )
+        await self._requests.ask(jobs.removal(self._id, self._requests.limits, force), again=False)
 
 
 async def list_jobs(requests: AsyncRequests) -> list[JobInfo]:

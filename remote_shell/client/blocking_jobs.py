@@ -179,7 +179,7 @@ class Job:
 
     def remove(self, *, force: bool = False) -> None:
         """Forget it and its log. One that runs is refused (`job_running`), or with `force` ended first."""
-        self._requests.ask(jobs.request("job_remove", self._id, self._requests.limits, force=bool(force)), again=False)
+        self._requests.ask(jobs.removal(self._id, self._requests.limits, force), again=False)
 
 
 def list_jobs(requests: Requests) -> list[JobInfo]:

@@ -139,6 +139,11 @@ def request(name: Any, ident: str, limits: Limits, **fields: Any) -> Open:
     return Open.of(request=name, id=opening.checked_id(ident), window=limits.window, **fields)
 
 
+def removal(ident: str, limits: Limits, force: bool) -> Open:
+    """The `open` that has a job forgotten. Raises UsageError."""
+    return request("job_remove", ident, limits, force=bool(force))  # the server ends the session for 1
+
+
 def list_request(limits: Limits) -> Open:
     """The `open` of the question which jobs there are."""
     return request("jobs", os.urandom(8).hex(), limits)

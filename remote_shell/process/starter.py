@@ -30,9 +30,8 @@ from typing import Final
 MANY = 1_000  # descriptors, from which on it pays
 _UNSHARE = 2  # CLOSE_RANGE_UNSHARE: linux/close_range.h
 _LAST = 2**31 - 1
-_SHORT = frozenset(
-    (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-)  # of what there may be again
+# of what there may be again
+_SHORT = frozenset((errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 # starts a process with these as its stdin, stdout and stderr
 Start = Callable[[int, int, int], "subprocess.Popen[bytes]"]
@@ -116,9 +115,8 @@ _possible = True
 def start(start: Start, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     """What `start` returns or raises, called with the three `descriptors` or copies of them. One call at a time."""
     global _starter, _possible
-    if (
-        not _possible or threading.current_thread() is not threading.main_thread()
-    ):  # others can't ask what handlers write to
+    main = threading.current_thread() is threading.main_thread()  # others can't ask what signal handlers write to
+    if not (_possible and main):
         return start(*descriptors)
     collects = gc.isenabled()
     gc.disable()
