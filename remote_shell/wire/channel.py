@@ -103,6 +103,12 @@ class Role(Enum):
 STREAMS = {Role.CLIENT: (STDOUT, STDERR), Role.SERVER: (STDIN,)}  # what each role receives
 
 
+_HALVES = {  # tables and streams of what each role sends and receives
+    Role.CLIENT: (REQUEST_TABLE, STREAMS[Role.SERVER], REPLY_TABLE, STREAMS[Role.CLIENT]),
+    Role.SERVER: (REPLY_TABLE, STREAMS[Role.CLIENT], REQUEST_TABLE, STREAMS[Role.SERVER]),
+}
+
+
 class Half:
     """One direction of a channel."""
 
@@ -155,11 +161,9 @@ class Channel:
 
     def __init__(self, ident: int, role: Role, send_window: int, receive_window: int, queue_max: int) -> None:
         self.ident = ident
-        request = role is Role.CLIENT
-        peer = Role.SERVER if request else Role.CLIENT
-        mine, theirs = (REQUEST_TABLE, REPLY_TABLE) if request else (REPLY_TABLE, REQUEST_TABLE)
-        self.outgoing = Half(mine, STREAMS[peer], LocalProtocolError)
-        self.incoming = Half(theirs, STREAMS[role], RemoteProtocolError)
+        mine, sent, theirs, received = _HALVES[role]
+        self.outgoing = Half(mine, sent, LocalProtocolError)
+        self.incoming = Half(theirs, received, RemoteProtocolError)
         self.send = SendWindow(send_window)
         self.receive = ReceiveWindow(receive_window)
         self.grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
@@ -174,12 +178,15 @@ class Channel:
 
     # --- queueing
 
-    def put_message(self, word: str, payload: bytes, stream: int = -1) -> None:
-        """Queue a message in the lane of its type."""
+    def step(self, word: str, stream: int = -1) -> None:
+        """A message is to be sent, now or by its turn. Raises LocalProtocolError for what the state forbids."""
         outgoing = self.outgoing
         outgoing.step(word, stream)
         if outgoing.state in _DONE:
             self.window_due = False  # nothing runs here that could read
+
+    def put_message(self, word: str, payload: bytes) -> None:
+        """Queue a message in the lane of its type, behind its `step`."""
         if word in EXPRESS:
             self._express.append(payload)
         else:
@@ -245,10 +252,9 @@ class Channel:
         return bool(queue) and (queue[0][0] < 0 or self.send.credit > 0)
 
     @property
-    def is_one_message(self) -> bool:
-        """A single message is all that waits in the ordered lane."""
-        queue = self._queue
-        return len(queue) == 1 and queue[0][0] < 0
+    def is_empty(self) -> bool:
+        """Nothing waits in either lane."""
+        return not (self._queue or self._express or self.window_due)
 
     def take_ordered(self, data_max: int) -> tuple[int, bytes | memoryview]:
         """The next ordered frame: (stream or -1 for a message, payload), at most `data_max` bytes of data."""

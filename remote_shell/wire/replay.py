@@ -55,20 +55,22 @@ class ReplayBuffer:
 
     def append(self, frame: bytes) -> None:
         """Number a frame."""
+        size = len(frame)
         self._frames.append(frame)
         self.sent += 1
-        self.size += len(frame)
-        self._pool.size += len(frame)
+        self.size += size
+        self._pool.size += size
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames. Raises RemoteProtocolError (`bad_count`) outside [acknowledged, sent]."""
         if not self.acknowledged <= count <= self.sent:
             raise RemoteProtocolError("bad_count", f"{count} is not in [{self.acknowledged}, {self.sent}]")
-        before = self.size
-        while self.acknowledged < count:
-            self.size -= len(self._frames.popleft())
-            self.acknowledged += 1
-        self._pool.size -= before - self.size
+        size, take = 0, self._frames.popleft
+        for _ in range(count - self.acknowledged):
+            size += len(take())
+        self.acknowledged = count
+        self.size -= size
+        self._pool.size -= size
 
     def drop(self) -> None:
         """Forget them all: nobody will ask."""

@@ -15,7 +15,7 @@ from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtoco
 from remote_shell.limits import Limits
 from remote_shell.wire import frames
 from remote_shell.wire.attachment import Attachment
-from remote_shell.wire.channel import Channel, Role
+from remote_shell.wire.channel import EXPRESS, Channel, Role, State
 from remote_shell.wire.events import (
     Answered,
     ChannelClosed,
@@ -50,6 +50,7 @@ from remote_shell.wire.replay import ReplayBuffer, ReplayPool
 
 TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
 YIELDED = 8  # turns of others after which one of those has its own all the same
+CLOSING_HELD = 8  # so many answers to `close` go even with what somebody waits for
 AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
@@ -58,6 +59,7 @@ ON_CHANNELS = frozenset(
         *("attached", "detached", "shells", "detach", "job", "jobs", "gap", "accepted"),
     )
 )
+_CLOSE = CLOSE.encode()
 WITH_FILES = ON_CHANNELS | FILE_NAMES  # where both sides name the feature
 
 
@@ -83,12 +85,15 @@ class Session:
         self._later: deque[int] = deque()  # and those that let the others go first
         self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
+        self._closing: deque[int] = deque()  # channels of which all that is left is to answer the server's `close`
+        self._closing_due = False  # something goes that nobody waits for: they go with it
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
         self._out_size = 0
         self._out_offset = 0  # bytes of the first that were taken
         self._more = False  # `data_to_send` stopped at its limit: more may be due
+        self._prompt = False  # all that is encoded was numbered at once, and the driver has not seen it yet
         self._events: deque[Event] = deque()
         self._grown = 0  # by how much windows grew, all together
         self._now = 0.0
@@ -135,6 +140,7 @@ class Session:
         self._out.clear()
         self._resend.clear()
         self._out_size = self._out_offset = 0
+        self._prompt = False
 
     def receive_data(self, generation: int, data: bytes, now: float) -> None:
         """Bytes from the connection; those of an older one are ignored. Then drain `next_event`."""
@@ -165,6 +171,11 @@ class Session:
             if event is not None:
                 return event
 
+    def closes_next(self, ident: int) -> bool:
+        """What was read goes on with the peer's `close` of the channel: `next_event` will be that."""
+        link = self._link
+        return link is not None and link.decoder.goes_on_with(frames.encode(CONTROL, ident, _CLOSE))
+
     @property
     def has_events(self) -> bool:
         """Events that came about by sending, not by receiving: a queue that got room. `next_event` gives them at once."""
@@ -173,6 +184,7 @@ class Session:
     def data_to_send(self, limit: int) -> list[bytes | memoryview]:
         """What is due, about `limit` bytes of it, in order, as buffers for one vectored write. Nothing is removed."""
         size = self._out_size
+        self._prompt = False
         while size < limit:
             frame = self._next_frame()
             if frame is None:
@@ -233,7 +245,7 @@ class Session:
         """Client: start a command; data may follow at once. Raises LocalProtocolError (`too_many_channels`)."""
         if self.role is not Role.CLIENT:
             raise LocalProtocolError("unexpected_message", "only the client opens")
-        if self.open_channels >= self.limits.channels_max:
+        if self.open_channels >= self.limits.channels_max and not self._makes_room():
             raise LocalProtocolError("too_many_channels", f"{self.limits.channels_max} are open in this session")
         if self._last_id == CHANNEL_MAX:
             raise LocalProtocolError("too_many_channels", "the session used up its channel numbers: connect again")
@@ -243,15 +255,20 @@ class Session:
         if message.request in TRANSFERS and not link.has_files:
             raise LocalProtocolError("unexpected_message", "the server is older, and does not know of files")
         payload = message.encode()
-        self._check_size(payload)
+        if len(payload) > link.message_max:
+            raise self._too_large(payload)
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
         channel.grows = message.terminal is None
         channel.yields = message.request in TRANSFERS
         self.channels[channel.ident] = channel
-        channel.put_message("open", payload)
-        self._waiting.add(channel.ident)
-        self._opens.append(channel.ident)
+        channel.step("open")
+        if self._send_at_once(channel.ident, payload, first=True):
+            channel.numbered = True
+        else:
+            channel.put_message("open", payload)
+            self._waiting.add(channel.ident)
+            self._opens.append(channel.ident)
         return channel.ident
 
     @property
@@ -261,11 +278,11 @@ class Session:
         The client's next `open` has a later number than its last `close`, so the server never counts more than the client.
         Waiting for acknowledgement too would stall a client at the limit until the next ping.
         """
-        return len(self.channels)
+        return len(self.channels) + len(self._closing)
 
     @property
     def has_unsent(self) -> bool:
-        """Something that was queued did not go to the driver yet."""
+        """Something that was queued did not go to the driver yet; answers to `close` don't count."""
         return bool(self._out or self._resend) or any(not channel.drained for channel in self.channels.values())
 
     def send_message(self, ident: int, message: Message) -> None:
@@ -276,13 +293,19 @@ class Session:
         channel = self.channels.get(ident)
         if channel is None or channel.outgoing.closed:
             return
-        payload = message.encode()
-        self._check_size(payload)
-        if self.role is Role.CLIENT and isinstance(message, Close):
+        payload, word, link = message.encode(), message.name, self._link
+        if len(payload) > (self.limits.frame_max if link is None else link.message_max):
+            raise self._too_large(payload)
+        if word == "close" and self.role is Role.CLIENT:
             channel.abandon()
-        channel.put_message(message.name, payload, message.stream if isinstance(message, Eof) else -1)
-        if not self._send_alone(channel):
+        channel.step(word, message.stream if isinstance(message, Eof) else -1)
+        if word in EXPRESS or not channel.is_empty or not self._send_at_once(ident, payload):
+            channel.put_message(word, payload)
             self._wake(channel)
+            return
+        channel.numbered = True
+        if word == "close":
+            self._forget_closed(channel)
 
     def send_data(self, ident: int, stream: int, data: bytes | memoryview) -> bool:
         """Queue data. False: the queue is full, pause until `Writable`. Dropped when nobody will read it."""
@@ -331,44 +354,40 @@ class Session:
 
     # --- sending
 
-    def _check_size(self, payload: bytes) -> None:
-        link = self._link
-        most = self.limits.frame_max if link is None else link.message_max
-        if len(payload) > most:
-            raise LocalProtocolError(
-                "frame_too_large", f"a message of {len(payload)} bytes, at most {most} are allowed"
-            )
+    def _too_large(self, payload: bytes) -> LocalProtocolError:
+        most = self.limits.frame_max if self._link is None else self._link.message_max
+        return LocalProtocolError("frame_too_large", f"a message of {len(payload)} bytes, at most {most} are allowed")
 
-    def _send_alone(self, channel: Channel) -> bool:
-        """Number a channel's only message now, if nothing else waits anywhere: it would be the next frame anyway. False: it waits its turn.
+    def _send_at_once(self, ident: int, payload: bytes, *, first: bool = False) -> bool:
+        """Number a message now, if nothing else waits anywhere: it would be the next frame anyway. False: it waits its turn.
 
         Nearly all messages of single commands come so, and the turns of many channels cost as much as all else of sending one.
+        `first`: it goes before what waits on other channels, as an `open` does. All that is encoded must have come so, so that the driver
+        has not seen it yet: behind what a link does not take a message could be overtaken and dropped no more.
         """
-        link, replay = self._link, self._replay
-        if (
-            self._out
-            or self._opens
-            or self._ready
-            or self._later
-            or self._express
-            or self._resend
-            or channel.has_express
-        ):
+        link = self._link
+        if link is None or link.ended or link.disconnect is not None or (self._out and not self._prompt):
             return False
-        if link is None or link.ended or link.disconnect is not None or not channel.is_one_message:
+        if self._opens or self._express or self._resend:
             return False
+        if not first and (self._ready or self._later):
+            return False
+        replay = self._replay
         if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
             return False
-        frame = frames.encode(CONTROL, channel.ident, channel.take_ordered(0)[1])
+        frame = frames.encode(CONTROL, ident, payload)
         replay.append(frame)
         link.emitted += 1
         self._out.append(frame)
-        self._out_size = len(frame)
-        if channel.has_express:
-            self._wake(channel)  # as in `_ordered_frame`
-        if channel.outgoing.closed:
-            self._forget_closed(channel)
+        self._out_size += len(frame)
+        self._prompt = True
         return True
+
+    def _makes_room(self) -> bool:
+        """For one more channel: answers to `close` that were held back go before it."""
+        while self._closing and self._send_at_once(self._closing[0], _CLOSE, first=True):
+            self._closing.popleft()
+        return self.open_channels < self.limits.channels_max
 
     def _wake(self, channel: Channel) -> None:
         ident = channel.ident
@@ -400,7 +419,7 @@ class Session:
         if self._resend:
             link.emitted += 1
             return self._resend.popleft()
-        if not (self._express or self._opens or self._ready or self._later):
+        if not (self._express or self._opens or self._ready or self._later or (self._closing and self._answers_closes)):
             return None
         replay = self._replay
         if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
@@ -409,15 +428,26 @@ class Session:
             link.want_ping()
             return self._connection_frame(link) if link.ping_due else None
         frame = self._express_frame() if self._express else None
-        if frame is None:
+        if frame is None and (self._opens or self._ready or self._later):
             frame = self._ordered_frame(link)
+        if frame is not None:
+            self._closing_due = True
+        elif self._closing:
+            frame = frames.encode(CONTROL, self._closing.popleft(), _CLOSE)
+            self._closing_due = bool(self._closing)
         if frame is not None:
             replay.append(frame)
             link.emitted += 1
         return frame
 
+    @property
+    def _answers_closes(self) -> bool:
+        """Never by themselves: with what nobody waits for, or many at once behind what somebody does."""
+        return self._closing_due or (len(self._closing) >= CLOSING_HELD and bool(self._out))
+
     def _connection_frame(self, link: Attachment) -> bytes:
         message: Message
+        self._closing_due = True
         if link.pong_due:
             link.pong_due = False
             message = Pong(received=self.received, sent=link.emitted)
@@ -505,7 +535,7 @@ class Session:
         channel = self.channels.get(ident)
         if kind != CONTROL:
             if channel is None:
-                raise RemoteProtocolError("no_such_channel", f"data on channel {ident}")
+                raise self._nowhere("data", ident)
             channel.incoming.step("data", kind)
             channel.receive.receive(len(payload))
             if channel.outgoing.closed:
@@ -517,8 +547,13 @@ class Session:
         if channel is None:
             if isinstance(message, Open):
                 return self._accept(link, ident, message)
-            raise RemoteProtocolError("no_such_channel", f"{message.name} on channel {ident}")
+            raise self._nowhere(message.name, ident)
         return self._receive_message(channel, message)
+
+    def _nowhere(self, word: str, ident: int) -> RemoteProtocolError:
+        if ident in self._closing:
+            return RemoteProtocolError("unexpected_message", f"{word} while {State.CLOSED.value}")
+        return RemoteProtocolError("no_such_channel", f"{word} on channel {ident}")
 
     def _receive_message(self, channel: Channel, message: Message) -> Event | None:
         channel.incoming.step(message.name, message.stream if isinstance(message, Eof) else -1)
@@ -545,16 +580,15 @@ class Session:
         if message.request in TRANSFERS and not link.has_files:
             raise RemoteProtocolError("unexpected_message", f"{message.request} without the feature files")
         self._last_id = ident
-        full = self.open_channels >= self.limits.channels_max
-        if self.open_channels >= 2 * self.limits.channels_max:  # it does not even close what was rejected
-            raise RemoteProtocolError("too_many_channels", f"{self.open_channels} are open in this session")
-        limits = self.limits
+        limits, count = self.limits, len(self.channels)
+        if count >= 2 * limits.channels_max:  # it does not even close what was rejected
+            raise RemoteProtocolError("too_many_channels", f"{count} are open in this session")
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
         channel.yields = message.request in TRANSFERS
         channel.incoming.step("open")
         self.channels[ident] = channel
-        if full:
+        if count >= limits.channels_max:
             detail = f"{self.limits.channels_max} commands are open in this session"
             self.send_message(ident, Rejected(code="too_many_channels", detail=detail))
             self.send_message(ident, CLOSE)
@@ -562,12 +596,17 @@ class Session:
         return ChannelOpened(ident, message)
 
     def _peer_closed(self, channel: Channel) -> Event:
-        channel.drop_unsent()
-        if channel.was_full:
-            channel.was_full = False
+        if not channel.is_empty:
+            channel.drop_unsent()
+            self._wake(channel)  # messages stay
+        channel.was_full = False
         if self.role is Role.CLIENT and not channel.outgoing.closed:
-            channel.put_message("close", CLOSE.encode())  # a client has nothing to add after the server's end
-        self._wake(channel)
+            channel.step("close")  # a client has nothing to add after the server's end
+            if channel.is_empty and channel.grows:  # of a shell on a terminal it tells that its end was heard of
+                self._closing.append(channel.ident)
+            else:
+                channel.put_message("close", _CLOSE)
+                self._wake(channel)
         self._forget_closed(channel)
         return ChannelClosed(channel.ident)
 

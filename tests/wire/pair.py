@@ -67,9 +67,12 @@ class Pair:
 
     def write(self, role: Role, count: int = 2**30) -> int:
         """`role`'s driver writes at most `count` bytes."""
-        session = self.end(role)
-        data = b"".join(session.data_to_send(self.limit))[:count]
-        session.sent(len(data))
+        session, data = self.end(role), b""
+        while len(data) < count and (buffers := session.data_to_send(self.limit)):
+            part = b"".join(buffers)[: count - len(data)]
+            data += part
+            if not session.sent(len(part)) or len(data) >= self.limit:
+                break
         self.wires[role] += data
         return len(data)
 

@@ -64,8 +64,11 @@ class Raw:
 
     def frames(self, limit: int = 2**30) -> list[Frame]:
         """What the core writes, at most about `limit` bytes."""
-        data = b"".join(self.session.data_to_send(limit))
-        self.session.sent(len(data))
+        data = b""
+        while len(data) < limit and (buffers := self.session.data_to_send(limit - len(data))):
+            data += b"".join(buffers)
+            if not self.session.sent(sum(map(len, buffers))):
+                break
         self.decoder.feed(data)
         return list(iter(self.decoder.next_frame, None))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from remote_shell.errors import ProtocolError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
+from remote_shell.wire.events import ChannelClosed, ChannelOpened
 from remote_shell.wire.messages import (
     Ack,
     Close,
@@ -22,13 +23,18 @@ from remote_shell.wire.messages import (
     Eof,
     Exit,
     Message,
+    Open,
     Opened,
     Ping,
+    Pong,
     Rejected,
     Signal,
+    Terminal,
     Window,
 )
+from remote_shell.wire.session import CLOSING_HELD
 
+from .pair import Pair, exec_message
 from .raw import Raw
 
 SAID: dict[Role, list[Message]] = {
@@ -92,7 +98,7 @@ def steps(role: Role) -> st.SearchStrategy[list[tuple[Step, int]]]:
 def written(role: Role, todo: list[tuple[Step, int]], *, shortcut: bool) -> list[bytes]:
     raw = Raw(role, TIGHT)
     if not shortcut:
-        raw.session._send_alone = lambda channel: False  # type: ignore[method-assign]
+        raw.session._send_at_once = lambda *_, **__: False  # type: ignore[method-assign]
     raw.open()
     out: list[bytes] = []
     for step, taken in todo:
@@ -100,10 +106,19 @@ def written(role: Role, todo: list[tuple[Step, int]], *, shortcut: bool) -> list
             step(raw)
         except ProtocolError as error:  # what this state forbids: to both alike
             out.append(error.code.encode())
-        data = b"".join(raw.session.data_to_send(2**30))[:taken]
-        raw.session.sent(len(data))
-        out.append(data)
-    return [*out, b"".join(raw.session.data_to_send(2**30))]
+        out.append(flushed(raw, taken))
+    return [*out, flushed(raw, 2**30)]
+
+
+def flushed(raw: Raw, room: int) -> bytes:
+    """What a driver writes until nothing is due, or its link takes no more."""
+    out = b""
+    while buffers := raw.session.data_to_send(2**30):
+        data = b"".join(buffers)[: room - len(out)]
+        out += data
+        if not data or not raw.session.sent(len(data)):
+            break
+    return out
 
 
 @given(todo=steps(Role.SERVER))
@@ -120,7 +135,75 @@ def test_the_shortcut_is_taken() -> None:
     raw = Raw(Role.SERVER)
     raw.open()
     raw.session.send_message(1, Opened())
-    assert raw.session.sent_frames == 1
+    raw.session.send_message(1, Exit(status=0))
+    assert raw.session.sent_frames == 2
+
+
+def test_an_open_goes_before_all_else() -> None:
+    raw = Raw(Role.CLIENT)
+    raw.open()
+    raw.say(Opened(), 1)
+    raw.session.send_data(1, 0, b"input")
+    raw.session.open_channel(exec_message())
+    assert [frame.channel for frame in raw.frames()] == [2, 1]
+
+
+def test_answers_to_close_go_with_something_else_or_many_at_once() -> None:
+    """A command costs its client no send for that, and its server no turn; until then the channels count."""
+    raw = Raw(Role.CLIENT)
+    sent: list[list[int]] = []
+    for ident in range(1, 2 * CLOSING_HELD):
+        raw.session.open_channel(exec_message(str(ident)))
+        sent.append([frame.channel for frame in raw.frames()])
+        for message in (Opened(), Exit(status=0), Close()):
+            raw.say(message, ident)
+        assert not raw.session.channels and not raw.session.has_unsent
+        assert raw.session.open_channels == (ident - 1) % CLOSING_HELD + 1
+    assert sent == [[ident] for ident in range(1, CLOSING_HELD + 1)] + [
+        [CLOSING_HELD + 1, *range(1, CLOSING_HELD + 1)],
+        *([ident] for ident in range(CLOSING_HELD + 2, 2 * CLOSING_HELD)),
+    ]
+    assert raw.frames() == []
+    raw.ack(kind=Ping)
+    assert [type(message) for message in raw.messages()] == [Pong] + [Close] * (CLOSING_HELD - 1)
+    assert raw.session.open_channels == 0
+
+
+def test_held_answers_make_room_for_one_more_channel() -> None:
+    """The client never has more channels than the server counts, nor is one refused while answers are all that fills them."""
+    limits = replace(DEFAULT_LIMITS, channels_max=3)
+    pair = Pair(limits)
+    for ident in range(1, 20):
+        assert pair.client.open_channel(exec_message(str(ident))) == ident
+        pair.write(Role.CLIENT)
+        events = pair.read(Role.SERVER)
+        assert [type(event) for event in events if not isinstance(event, ChannelClosed)] == [ChannelOpened]
+        for message in (Opened(), Exit(status=0), Close()):
+            pair.server.send_message(ident, message)
+        pair.write(Role.SERVER)
+        pair.read(Role.CLIENT)
+    assert len(pair.server.channels) <= limits.channels_max
+
+
+def test_the_answer_of_who_held_a_terminal_goes_at_once() -> None:
+    """The server offers a shell again until it knows that its end was heard of."""
+    raw = Raw(Role.CLIENT)
+    raw.session.open_channel(replace_terminal(exec_message()))
+    raw.frames()
+    for message in (Opened(), Exit(status=0), Close()):
+        raw.say(message, 1)
+    assert raw.messages() == [Close()]
+
+
+def replace_terminal(message: Open) -> Open:
+    return message.changed(terminal=Terminal(term="xterm", rows=24, columns=80))
+
+
+def test_an_open_that_may_not_be_numbered_waits() -> None:
+    raw = Raw(Role.CLIENT, TIGHT)
+    for _ in range(TIGHT.unacked_frames_max + 2):
+        raw.session.open_channel(exec_message())
+    assert raw.session.sent_frames == TIGHT.unacked_frames_max
 
 
 def test_sent_tells_whether_to_ask_again() -> None:

@@ -55,6 +55,12 @@ REPLIES = {
 }
 
 
+def queue(made: Channel, word: str, payload: bytes, stream: int = -1) -> None:
+    """A message that waits for its turn."""
+    made.step(word, stream)
+    made.put_message(word, payload)
+
+
 def half(kind: str, error: type[ProtocolError], state: State) -> Half:
     """One direction in a state."""
     table, streams = TABLES[kind]
@@ -129,7 +135,7 @@ def channel(role: Role = Role.CLIENT, send: int = 1000, *, started: bool = True)
     """A channel whose first message is out, unless it is not `started`."""
     made = Channel(1, role, send, 1000, 1000)
     if started:
-        made.put_message("open" if role is Role.CLIENT else "opened", b"first")
+        queue(made, "open" if role is Role.CLIENT else "opened", b"first")
         assert made.take_ordered(10) == (-1, b"first")
     return made
 
@@ -149,11 +155,11 @@ def test_roles_have_their_directions(role: Role) -> None:
     mine = "request" if role is Role.CLIENT else "reply"
     assert made.outgoing.state is made.incoming.state is State.IDLE
     with pytest.raises(LocalProtocolError):
-        made.put_message("opened" if mine == "request" else "open", b"x")
+        queue(made, "opened" if mine == "request" else "open", b"x")
     with pytest.raises(RemoteProtocolError):
         made.incoming.step("open" if mine == "request" else "opened")
     assert set(STREAMS[Role.CLIENT]) | set(STREAMS[Role.SERVER]) == {0, 1, 2}
-    made.put_message("open" if mine == "request" else "opened", b"x")
+    queue(made, "open" if mine == "request" else "opened", b"x")
     for stream in STREAMS[role]:
         with pytest.raises(LocalProtocolError, match="wrong_stream"):
             made.put_data(stream, b"x", 10)
@@ -163,10 +169,10 @@ def test_order_of_one_lane() -> None:
     made = channel(Role.SERVER)
     made.put_data(STDOUT, b"a", 1)
     made.put_data(STDERR, b"b", 100)
-    made.put_message("exit", b"exit")
+    queue(made, "exit", b"exit")
     made.put_data(STDOUT, b"late", 100)
-    made.put_message("eof", b"eof", STDOUT)
-    made.put_message("close", b"close")
+    queue(made, "eof", b"eof", STDOUT)
+    queue(made, "close", b"close")
     assert made.queued == 6
     assert taken(made) == [(1, b"a"), (2, b"b"), (-1, b"exit"), (1, b"late"), (-1, b"eof"), (-1, b"close")]
     assert made.queued == 0 and made.drained
@@ -184,7 +190,7 @@ def test_joining_stops_at_another_stream_and_at_a_message() -> None:
     made = channel(Role.SERVER)
     for stream in (STDOUT, STDERR, STDOUT):
         made.put_data(stream, b"x", 100)
-    made.put_message("done", b"done")
+    queue(made, "done", b"done")
     made.put_data(STDOUT, b"y", 100)
     assert taken(made) == [(1, b"x"), (2, b"x"), (1, b"x"), (-1, b"done"), (1, b"y")]
 
@@ -210,9 +216,9 @@ def test_data_is_cut_to_credit_and_frame() -> None:
 
 def test_a_message_needs_no_credit_but_keeps_its_place() -> None:
     made = channel(send=0)
-    made.put_message("command", b"first")
+    queue(made, "command", b"first")
     made.put_data(STDIN, b"data", 10)
-    made.put_message("input_end", b"last")
+    queue(made, "input_end", b"last")
     assert taken(made) == [(-1, b"first")]
     made.send.grant(4, 4)
     assert taken(made) == [(0, b"data"), (-1, b"last")]
@@ -220,9 +226,9 @@ def test_a_message_needs_no_credit_but_keeps_its_place() -> None:
 
 def test_express_waits_for_the_first_message_only() -> None:
     made = channel(started=False)
-    made.put_message("open", b"open")
+    queue(made, "open", b"open")
     made.put_data(STDIN, b"data", 10)
-    made.put_message("signal", b"signal")
+    queue(made, "signal", b"signal")
     assert not made.has_express
     made.take_ordered(10)
     assert made.has_express and not made.drained
@@ -234,7 +240,7 @@ def test_express_waits_for_the_first_message_only() -> None:
 def test_express_keeps_its_own_order() -> None:
     made = channel()
     for word in ("signal", "resize", "signal"):
-        made.put_message(word, word.encode())
+        queue(made, word, word.encode())
     assert [made.take_express() for _ in range(3)] == [b"signal", b"resize", b"signal"]
 
 
@@ -242,7 +248,7 @@ def test_a_closed_peer_gets_no_more_data() -> None:
     """What has no number yet is dropped; messages stay, so that the end is told."""
     made = channel(Role.SERVER)
     made.put_data(STDOUT, b"12345", 10)
-    made.put_message("eof", b"eof", STDOUT)
+    queue(made, "eof", b"eof", STDOUT)
     made.window_due = True
     assert made.drop_unsent() == 5
     assert not made.has_express and made.queued == 0
@@ -253,20 +259,20 @@ def test_an_early_close_drops_what_is_before_it() -> None:
     """`close` may not wait for credit; an `eof` behind dropped data would pass for the whole input."""
     made = channel(send=0)
     made.put_data(STDIN, b"12345", 10)
-    made.put_message("signal", b"signal")
-    made.put_message("eof", b"eof", STDIN)
+    queue(made, "signal", b"signal")
+    queue(made, "eof", b"eof", STDIN)
     made.abandon()
-    made.put_message("close", b"close")
+    queue(made, "close", b"close")
     assert made.queued == 0 and made.take_express() == b"signal" and taken(made) == [(-1, b"close")]
 
 
 def test_an_early_close_never_drops_the_open() -> None:
     made = channel(started=False)
     made.abandon()
-    made.put_message("open", b"open")
+    queue(made, "open", b"open")
     made.put_data(STDIN, b"12345", 10)
     made.abandon()
-    made.put_message("close", b"close")
+    queue(made, "close", b"close")
     assert taken(made) == [(-1, b"open"), (-1, b"close")]
 
 
@@ -274,11 +280,11 @@ def test_credit_for_a_peer_that_has_no_use_for_it() -> None:
     """`rejected` and `close` forbid `window` after them, whenever the application consumed."""
     made = channel(Role.SERVER, started=False)
     assert made.want_window() and made.window_due
-    made.put_message("rejected", b"rejected")
+    queue(made, "rejected", b"rejected")
     assert not made.window_due and not made.want_window()
     made = channel()
     made.incoming.state = State.CLOSED
     assert not made.want_window()
     made = channel()
-    made.put_message("close", b"close")
+    queue(made, "close", b"close")
     assert not made.want_window() and not made.window_due

@@ -134,6 +134,22 @@ def test_1_gib_in_random_chunks() -> None:
             seen = 0
 
 
+def test_what_it_goes_on_with() -> None:
+    decoder = FrameDecoder(1000)
+    first, second = encode(3, 1, b"{}"), encode(3, 2, b"[]")
+    assert not decoder.goes_on_with(first)
+    decoder.feed(first + second + first[:5])
+    assert decoder.goes_on_with(first) and not decoder.goes_on_with(second)
+    decoder.next_frame()
+    assert decoder.goes_on_with(second) and not decoder.goes_on_with(first)
+    decoder.next_frame()
+    assert not decoder.goes_on_with(first), "the rest of it has not come"
+    assert decoder.next_frame() is None
+    decoder.feed(first[5:])
+    assert not decoder.goes_on_with(first), "what came in pieces is looked at as a frame alone"
+    assert decoder.next_frame() == Frame(3, 1, b"{}")
+
+
 def test_small_chunks_stay_linear() -> None:
     """An 8 MiB frame in chunks of 64 bytes: each chunk costs the same. Joining anew each time would copy 500 GB."""
     data = encode(1, 1, bytes(1 << 23))

@@ -645,15 +645,15 @@ def test_the_client_answers_close_by_itself() -> None:
 
 
 def test_the_server_ends_a_channel_that_the_client_closed() -> None:
-    """Its output is dropped, the end is told, and the channel is gone when the close is out."""
+    """Its output is dropped, the end is told, and the channel is gone when the close is numbered."""
     raw = server_in("open")
     raw.session.send_data(1, 1, bytes(2 * LIMITS.queue_max))
     assert raw.say(Close()) == [ChannelClosed(1)]
     assert raw.frames() == []
     assert raw.session.send_data(1, 1, b"more"), "taken, and dropped"
     raw.session.send_message(1, Exit(signal="SIGKILL"))
-    raw.session.send_message(1, Close())
     assert 1 in raw.session.channels
+    raw.session.send_message(1, Close())
     assert raw.messages() == [Exit(signal="SIGKILL"), Close()]
     assert not raw.session.channels
 
