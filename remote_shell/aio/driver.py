@@ -71,6 +71,18 @@ class Driver:
             self._flush_due = True
             self._loop.call_soon(self.pump)
 
+    def flush(self) -> None:
+        """Write now what the application queued: somebody waits for it. Within a pump that comes by itself."""
+        if self._pumping or self._stopped:
+            return
+        self._pumping = True
+        try:
+            self._flush()
+        finally:
+            self._pumping = False
+        if self._session.has_events:
+            self.wake()
+
     def pump(self) -> None:
         """Drain events and flush until neither moves."""
         self._flush_due = False

@@ -27,7 +27,19 @@ class OutputPipe:
     its pipes have none left, so it never overtakes what the command wrote, and never waits for what survivors write.
     """
 
-    __slots__ = ("_changed", "_limits", "_poller", "_size", "_watched", "due", "fd", "paused", "sink", "stream")
+    __slots__ = (
+        "_changed",
+        "_ended",
+        "_limits",
+        "_poller",
+        "_size",
+        "_watched",
+        "due",
+        "fd",
+        "paused",
+        "sink",
+        "stream",
+    )
 
     def __init__(
         self, stream: int, fd: int, poll: Poller, sink: Sink, changed: Callable[[], None], limits: Limits
@@ -41,7 +53,8 @@ class OutputPipe:
         self._changed = changed
         self._limits = limits
         self._size = limits.pipe_read
-        self._watched = False
+        self._watched = -1  # the descriptor that the poller has
+        self._ended = -1  # the descriptor that was at its end, until it is closed
         os.set_blocking(fd, False)
         self._watch()
 
@@ -88,12 +101,17 @@ class OutputPipe:
 
     def close(self) -> None:
         """Give the pipe up: a child that writes on gets SIGPIPE."""
-        if self.fd < 0:
+        if self.fd >= 0:
+            self._ended, self.fd, self.due = self.fd, -1, 0
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Close what `settle` and `look` saw the end of: they leave it, as somebody waits for what is told behind it."""
+        fd, self._ended = self._ended, -1
+        if fd < 0:
             return
         self._unwatch()
-        os.close(self.fd)
-        self.fd = -1
-        self.due = 0
+        os.close(fd)
         if self._size != self._limits.pipe_read:
             global _grown
             _grown -= 1
@@ -102,6 +120,7 @@ class OutputPipe:
         data = self._read(self._size)
         if not data:
             if data is not None:
+                self.tidy()
                 self._changed()
             return
         if len(data) == self._size:
@@ -115,13 +134,13 @@ class OutputPipe:
             self.sink.on_output(self.stream, data)
 
     def _read(self, size: int) -> bytes | None:
-        """A chunk; None if there is none now; b"" at the end, which was told and the pipe closed."""
+        """A chunk; None if there is none now; b"" at the end, which was told: then `tidy` is due."""
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:  # nothing else reads here, so nothing can be due
             return None
         if not data:
-            self.close()
+            self._ended, self.fd, self.due = self.fd, -1, 0
             self.sink.on_output_end(self.stream)
         return data
 
@@ -143,11 +162,11 @@ class OutputPipe:
         _grown += 1
 
     def _watch(self) -> None:
-        if not self._watched and self.fd >= 0:
+        if self._watched < 0 <= self.fd:
             self._poller.add(self.fd, poller.READ, self._readable)
-            self._watched = True
+            self._watched = self.fd
 
     def _unwatch(self) -> None:
-        if self._watched:
-            self._poller.drop(self.fd)
-            self._watched = False
+        if self._watched >= 0:
+            self._poller.drop(self._watched)
+            self._watched = -1

@@ -205,16 +205,20 @@ class PipeProcess:
     def settle(self, then: Callable[[], None]) -> None:
         """Call `then` when all bytes that are in the pipes now were passed on: at once, unless output is paused."""
         sink, settled = self._sink, not self._settling
-        for output in self._outputs:
-            output.settle()
-            settled = settled and not output.due
-        if self._sink is not sink:  # closed by a call of the sink's, just now
-            return
-        if settled and not self._settling:  # as nearly always
-            then()
-            return
-        self._settling.append(then)
-        self._check_settled()
+        try:
+            for output in self._outputs:
+                output.settle()
+                settled = settled and not output.due
+            if self._sink is not sink:  # closed by a call of the sink's, just now
+                return
+            if settled and not self._settling:  # as nearly always
+                then()
+                return
+            self._settling.append(then)
+            self._check_settled()
+        finally:
+            for output in self._outputs:
+                output.tidy()
 
     def close(self) -> None:
         """Forget the streams: nothing more is told. The process goes on, and is reaped when it ends."""
@@ -235,6 +239,8 @@ class PipeProcess:
             settled, self._settling = self._settling, []
             for then in settled:
                 then()
+            for output in self._outputs:
+                output.tidy()
 
     def _pipe_changed(self) -> None:
         """A stream ended, or what was due of it was passed on."""
@@ -260,16 +266,18 @@ class PipeProcess:
                 return
             seen = Exit.from_waitid(result)
         let_go(self._held)
-        self._poller.drop(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
+        pidfd, self._pidfd = self._pidfd, -1
         self._seen = seen
-        if self._killer is not None:
-            self._killer.leader_ended()  # which may be the end of the ladder
-        if self._killer is None:
-            self._report()
-        else:
-            self._report_timer = self._loop.call_later(self._limits.exit_report_time, self._report)
+        try:
+            if self._killer is not None:
+                self._killer.leader_ended()  # which may be the end of the ladder
+            if self._killer is None:
+                self._report()
+            else:
+                self._report_timer = self._loop.call_later(self._limits.exit_report_time, self._report)
+        finally:  # behind the report, for which somebody waits
+            self._poller.drop(pidfd)
+            os.close(pidfd)
 
     def _report(self) -> None:
         """Tell the exit behind what the pipes hold now. Once."""

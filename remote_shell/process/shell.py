@@ -346,13 +346,12 @@ class LiveShell:
         if self._state != "alive" or self._process.exit is not None:
             return
         self._serial += 1
-        if self._watch is not None:
-            self._watch.arm()
         if self._interrupts:
             # A SIGINT may lie between two system calls of the shell and drop the next line: prove that it does not.
             self._asking = True
             self._link.ask(self._serial, self._interrupts + 1)
             self._interrupts = 0
+            self._await_report()
             return
         command = self._current = self._queue.popleft()
         if command.unwanted:
@@ -373,6 +372,12 @@ class LiveShell:
             stdin = terminal.slave_path if self._outside is None else CONSOLE
         self._link.run(self._serial, command.line, stdin, statuses=terminal is not None)
         command.line = b""
+        self._await_report()
+
+    def _await_report(self) -> None:
+        """One is owed. Behind what asks for it, since the shell can begin meanwhile."""
+        if self._watch is not None:
+            self._watch.arm()
 
     def _reported(self, report: Report) -> None:
         if report.serial != self._serial or self._state != "alive":

@@ -259,10 +259,12 @@ class Claims:
 
     def _forget(self, now: float) -> None:
         """Each new claim pushes out at most two old ones: the work stays constant."""
+        claims, most = self._claims, self._limits.commands_remembered_max
         for _ in range(2):
-            key, claim = next(iter(self._claims.items()))
-            old = claim.exit is not None and now - claim.ended_at > self._limits.commands_remembered_time
-            if len(self._claims) <= self._limits.commands_remembered_max and not old:
+            key, claim = next(iter(claims.items()))
+            if len(claims) <= most and (
+                claim.exit is None or now - claim.ended_at <= self._limits.commands_remembered_time
+            ):
                 return
             if claim.pending or (claim.exit is None and not claim.burnt):
                 self._claims.move_to_end(key)  # it still runs

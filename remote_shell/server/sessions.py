@@ -339,7 +339,7 @@ class ServerSession:
     def flush(self) -> None:
         """Something was queued that should not wait for the loop's next turn."""
         if self._driver is not None:
-            self._driver.pump()
+            self._driver.flush()
 
     def when_closed(self, ident: int, tell: Callable[[bool], None]) -> None:
         """Call once: with True when the client closes the channel, or nothing is to be kept; else with False, when this session ends."""
@@ -430,7 +430,8 @@ class ServerSession:
             return
         try:
             message = permitted(self._context, self.principal, self.source, message)
-            self._context.audit.asked(message.request, message.id, message.signal, message.force, self.who)
+            if self._context.audit.on:
+                self._context.audit.asked(message.request, message.id, message.signal, message.force, self.who)
             request = REQUESTS[message.request](self._context, channel, message)
         except NotPermittedError as error:
             log.warning("%s: %s refused: %s", self.principal, message.request, error)

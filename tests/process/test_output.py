@@ -112,6 +112,10 @@ async def test_the_end_within_settling_is_told() -> None:
     pipe.output.settle()
     assert pipe.sink.log == ["output 1", "end 1"]
     pipe.output.settle()
+    pipe.output.pause()  # between the end and its tidying
+    pipe.output.resume()
+    pipe.output.tidy()
+    pipe.output.close()
 
 
 async def test_a_full_pipe_grows_within_the_bound_for_all() -> None:

@@ -39,8 +39,7 @@ def start_exec(context: Context, channel: SessionChannel, message: Open) -> Requ
     if message.once and context.jobs.find(channel.principal, message.id) is not None:
         channel.reject("id_conflict", "a job has this id")
         return None
-    asked = (message.argv is not None) + (message.line is not None) + (message.subsystem is not None)
-    if asked > 1 or (not asked and message.terminal is None) or message.argv == []:
+    if (not message.argv or message.line is not None or message.subsystem is not None) and not _is_one(message):
         channel.reject("bad_request", "exec takes argv, line or subsystem, one of them; only on a terminal none")
         return None
     verdict, claim = context.claims.claim(channel.principal, message, context.loop.time())
@@ -55,6 +54,12 @@ def start_exec(context: Context, channel: SessionChannel, message: Open) -> Requ
     if verdict == "wait":
         return Deferred(context, channel, claim, go=lambda: start_exec(context, channel, message), drop=lambda: None)
     return _start(context, channel, message, verdict, claim)
+
+
+def _is_one(message: Open) -> bool:
+    """What it asks for is one thing; on a terminal it may be nothing, a login shell."""
+    asked = (message.argv is not None) + (message.line is not None) + (message.subsystem is not None)
+    return asked == 1 and message.argv != [] if asked else message.terminal is not None
 
 
 def _start(context: Context, channel: SessionChannel, message: Open, verdict: str, claim: Claim) -> Request | None:
@@ -96,37 +101,34 @@ class Exec:
     """A running command; the sink of its process."""
 
     idle = False
+    # what a quick command never sets is the class's
+    _timed_out = False
+    _timer: asyncio.TimerHandle | None = None
+    _terminal: PtyProcess | None = None
+    _recorder: Recorder | None = None
+    _unsaid_timer: asyncio.TimerHandle | None = None
+    _exited = False
+    _told = False  # and that was said
+    _unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
+    _full = False  # the channel's queue
 
     def __init__(self, context: Context, channel: ServerChannel, message: Open, claim: Claim) -> None:
         """Raises CommandError or RemoteProtocolError: nothing was started."""
+        self._context = context
         self._channel = channel
         self._claim = claim
-        self._claims = context.claims
         self._loop = context.loop
-        self._audit = context.audit
         self._written = {STDOUT: 0, STDERR: 0}  # bytes, until its end
-        self._grace = context.limits.kill_grace
-        self._timed_out = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._terminal: PtyProcess | None = None
-        self._recorder: Recorder | None = None
         self._streams = {STDOUT} if message.merge_stderr else {STDOUT, STDERR}  # that have not ended
         self._unsaid: list[int] = []  # streams whose end is to be told
-        self._unsaid_timer: asyncio.TimerHandle | None = None
-        self._end_hold = context.limits.end_hold
-        self._exited = False
-        self._told = False  # and that was said
-        self._unwanted = False  # killed: survivors are waited for no longer, output beyond a full queue is dropped
-        self._full = False  # the channel's queue
         cwd, env = context.directory(message), context.environment(message)
         # Both before the start: on a busy machine the command may have ended by the time that we go on.
         self._started_at, at = context.loop.time(), time.time_ns()
-        self._places = context.places
-        self._places.take(channel.principal)
+        context.places.take(channel.principal)
         try:
             self._process = self._start(context, message, cwd, env)
         except BaseException:
-            self._places.leave(channel.principal)
+            context.places.leave(channel.principal)
             raise
         more = {} if message.terminal is None else {"term": other_term(message, env)}
         channel.send(
@@ -137,7 +139,7 @@ class Exec:
                 **more,
             )
         )
-        self._claims.started(claim, self._process.pid)
+        context.claims.started(claim, self._process.pid)
         if self._recorder is not None and context.recordings.notice:
             self.on_output(STDOUT, context.recordings.notice)
             self._written[STDOUT] = 0  # that was ours
@@ -154,7 +156,8 @@ class Exec:
         else:
             argv = [context.shell, b"-l"]
         terminal = message.terminal is not None
-        self._audit.starts(self._channel.who, message.id, "exec", terminal=terminal, cwd=cwd, argv=argv)
+        if context.audit.on:
+            context.audit.starts(self._channel.who, message.id, "exec", terminal=terminal, cwd=cwd, argv=argv)
         token = context.next_token() if message.env is None else None
         confined, env = context.confinement.confine(cwd, env)
         if message.terminal is None:
@@ -265,13 +268,12 @@ class Exec:
         if not self._unsaid and (
             self._full or not self._process.ending
         ):  # `close` mostly says it all within microseconds
-            self._unsaid_timer = self._loop.call_later(self._end_hold, self._say_ends)
+            self._unsaid_timer = self._loop.call_later(self._context.limits.end_hold, self._say_ends)
         self._unsaid.append(stream)
 
     def on_exit(self, exit: ProcessExit) -> None:
         """The command itself ended, and all that it wrote was passed on."""
         self._exited = True
-        self._places.leave(self._channel.principal)
         if self._timer is not None:
             self._timer.cancel()
         end: dict[str, Any] = {"status": exit.status} if exit.signal is None else {"signal": exit.signal}
@@ -279,10 +281,11 @@ class Exec:
             end["timed_out"] = True
         seconds = self._loop.time() - self._started_at
         how = Exit.of(**end, duration_us=int(seconds * 1_000_000))
-        self._claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
+        self._context.claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
         # last: somebody waits for the rest
+        self._context.places.leave(self._channel.principal)
         stdout, stderr = self._written[STDOUT], self._written[STDERR]
-        self._audit.ended(
+        self._context.audit.ended(
             self._channel.who,
             self._claim.key[1],
             "exec",
@@ -302,7 +305,7 @@ class Exec:
             return
         self._channel.send(how)
         if self._timed_out:  # its tree is being killed; who got away must not keep the channel open
-            self._timer = self._loop.call_later(self._grace, self._end)
+            self._timer = self._loop.call_later(self._context.limits.kill_grace, self._end)
 
     def on_stdin(self, count: int) -> None:
         """The command took so much of its stdin."""
@@ -319,9 +322,11 @@ class Exec:
                 timer.cancel()
         if self._recorder is not None:
             self._recorder.close()
-        self._process.close()
-        self._channel.finish(last)
+        try:
+            self._channel.finish(last)
+        finally:  # behind the word for which somebody waits
+            self._process.close()
 
     def _time_out(self) -> None:
         self._timed_out = True
-        self._process.kill(self._grace)
+        self._process.kill(self._context.limits.kill_grace)

@@ -259,8 +259,9 @@ class Shell:
         self._input = command.number if command.stdin else 0
         timeout = None if command.timeout_ms is None else command.timeout_ms / 1000
         try:
-            who, number = self._channel.who, command.number
-            self._audit.starts(who, self._ident, "line", terminal=self._on_terminal, number=number, line=line)
+            if self._audit.on:
+                who, number = self._channel.who, command.number
+                self._audit.starts(who, self._ident, "line", terminal=self._on_terminal, number=number, line=line)
             self._shell.run(command.number, line, stdin=command.stdin, timeout=timeout)
         except (ShellEndedError, CommandError) as error:  # too late, or no descriptor left: it did not run
             log.info("%s: command %d did not run: %s", self._channel.principal, command.number, error)
