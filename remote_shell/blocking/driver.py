@@ -64,7 +64,9 @@ class Driver:
         on_damage: Callable[[], None],
         recover: Callable[[float | None], None],
     ) -> None:
-        """`on_event` returns why the connection is of no more use, or None. `on_lost` is told once a link is gone.
+        """`on_event` returns why the connection is of no more use, or None; an empty string if what follows can wait for the next wait.
+
+        `on_lost` is told once a link is gone.
 
         `on_damage`: an exception from outside (a signal handler's) cut through a step of the core, whose state can't be trusted
         any more: the session must end. `recover(deadline)` is called by the pump while there is no link: it tries once, or waits
@@ -88,6 +90,7 @@ class Driver:
         self._outside: BaseException | None = None  # came while we waited, so between two steps
         self._damaged = False  # an exception from outside cut through a step of the core
         self._writing = False  # the link is full: wait until it is writable
+        self._undrained = False  # events are left that can wait
         self._fd = -1
         self._looked_at = 0.0
         self._spin = Spin(limits.spin_time)
@@ -295,8 +298,14 @@ class Driver:
         """Pass on the core's events."""
         session, on_event = self.session, self._on_event
         reason = None
+        self._undrained = False
         while (event := session.next_event()) is not None:
-            reason = on_event(event) or reason
+            said = on_event(event)
+            if said is not None:
+                if not said:
+                    self._undrained = True
+                    break
+                reason = said
         if reason is not None:
             self.flush()  # the last words
             self.lose(reason)
@@ -362,6 +371,10 @@ class Driver:
         self._refresh(began)
         until = self._spin.begin(began)  # the whole wait counts: on a busy machine it is long, which switches this off
         near = soon is None
+        if self._undrained:
+            self._drain()
+            if ready():
+                return True
         while True:
             near = near or (soon is not None and soon())
             if self._damaged:
@@ -386,7 +399,7 @@ class Driver:
         self.flush()
         if self.link is None:
             return
-        if self.session.has_events:  # may be what somebody waits for: look before waiting for more
+        if self._undrained or self.session.has_events:  # may be what somebody waits for: look before waiting for more
             self._drain()
             return
         due = self.session.next_timeout()

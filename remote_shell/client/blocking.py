@@ -191,7 +191,7 @@ class Host:
         command with OutputTooLargeError. Raises as subprocess.run does, and CommandRefusedError, ConnectionLostError.
         """
         check_arguments("run", bufsize, others)
-        terminal = opening.Pty.of(pty)
+        terminal = None if pty is None else opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
         mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
         sends = input is not None or stdin == PIPE

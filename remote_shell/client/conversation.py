@@ -202,8 +202,10 @@ class Conversation:
             "get",
         )  # nobody need ask what became of those
         state.instance = self.server.instance if known and self.server is not None else None
-        state.kept = message.once if message.request == "exec" else None
-        state.stdin_open = message.stdin == "pipe" or message.request in ("shell", "attach", "put")
+        if message.request == "exec":
+            state.kept = message.once
+        if message.stdin == "pipe" or message.request in ("shell", "attach", "put"):
+            state.stdin_open = True
         self.states[state.channel] = state
 
     def write(self, state: ProcessState, data: bytes | memoryview) -> bool:
@@ -303,19 +305,22 @@ class Conversation:
     # --- events
 
     def on_event(self, event: Event) -> str | None:
-        """One event of the core. Returns why this connection is of no more use, or None. May end the session (`over`)."""
+        """One event of the core. Returns why this connection is of no more use, or None. May end the session (`over`).
+
+        An empty string: all that a command's caller waits for is here, and the core's next event tells nobody anything. That can wait.
+        """
         kind = type(event)
         if kind is MessageReceived:
-            self._message(event)  # type: ignore[arg-type]  # isinstance costs twice as much here
-        elif kind is DataReceived:
+            return self._message(event)  # type: ignore[arg-type]  # isinstance costs twice as much here
+        if kind is DataReceived:
             self._data(event)  # type: ignore[arg-type]
+        elif kind is ChannelClosed:
+            self._closed(event.channel)  # type: ignore[union-attr]
         elif isinstance(event, EndReceived):
             state = self.states.get(event.channel)
             if state is not None:
                 state.outputs[event.stream].ended = True
                 self._tell(state)
-        elif isinstance(event, ChannelClosed):
-            self._closed(event.channel)
         elif isinstance(event, Writable):
             state = self.states.get(event.channel)
             if state is not None:
@@ -358,22 +363,25 @@ class Conversation:
         if state.changed is not None:
             state.changed()
 
-    def _message(self, event: MessageReceived) -> None:
+    def _message(self, event: MessageReceived) -> str | None:
         channel, message = event
         if channel in self._asking:
             state, why = self._asking.pop(channel)
             report = message if isinstance(message, Report) else None
             self._lose(state, why, report.state if report is not None else "unknown", report)
-            return
+            return None
         found = self.states.get(channel)
         if found is None:
-            return
+            return None
         if found.noted is not None and isinstance(message, _NOTED):
             found.noted.append(message)
-        elif isinstance(message, Opened):
+        elif type(message) is Opened:
             found.opened = message
-        elif isinstance(message, Exit):
+        elif type(message) is Exit:
             found.exit = message
+            if found.kept is not None and self.session.closes_next(channel):  # as nearly always, of a command
+                self._closed(channel)
+                return ""
         elif isinstance(message, Done):
             found.done.append(message)
         elif isinstance(message, Rejected):
@@ -392,6 +400,7 @@ class Conversation:
             found.lose(faults.detached(self.name, message.by))
         if found.changed is not None:
             found.changed()
+        return None
 
     def _closed(self, channel: int) -> None:
         asked = self._asking.pop(channel, None)

@@ -42,6 +42,9 @@ class Output:
         return b"".join(self.chunks)  # of one chunk of bytes this makes no copy
 
 
+_NONE = Output(Mode.DROP)  # what stdin has in its place; never used
+
+
 class ProcessState:
     """One channel of the session, as far as its command is concerned. What a quick command never sets is the class's, as above."""
 
@@ -70,7 +73,7 @@ class ProcessState:
     def __init__(self, args: object, command_id: str, stdout: Mode, stderr: Mode) -> None:
         self.args = args
         self.command_id = command_id
-        self.outputs = (Output(Mode.DROP), Output(stdout), Output(stderr))  # by descriptor; 0 is never used
+        self.outputs = (_NONE, Output(stdout), Output(stderr))  # by descriptor
         self.done: deque[Done] = deque()  # live shell: ends of commands that nobody looked at yet
         self.unread: deque[bytes] = deque()  # input that no program read there
 

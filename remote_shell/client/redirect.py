@@ -49,6 +49,8 @@ def resolve(stdin: Any, stdout: Any, stderr: Any, captured: Mode) -> Redirect:
     if stdout == STDOUT:
         raise ValueError("STDOUT can only be used for stderr")
     pipe, source = _input(stdin)
+    if stdout is PIPE and stderr is PIPE:  # as most scripts ask
+        return Redirect(pipe, source, captured, -1, captured, -1, False)
     out_mode, out = _output(stdout, 1, captured)
     merge = type(stderr) is int and stderr == STDOUT
     err_mode, err = (Mode.DROP, -1) if merge else _output(stderr, 2, captured)

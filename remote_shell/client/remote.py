@@ -62,9 +62,10 @@ class Remote:
         self._state = state
         self._limits = limits
         self._relays: list[tuple[int, _Doubled]] = []
-        for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr)):
-            if descriptor >= 0:  # doubled, as a local child's are: the caller may close its own at once
-                self._relays.append((stream, _Doubled(descriptor)))
+        if redirect.stdout >= 0 or redirect.stderr >= 0:
+            for stream, descriptor in ((1, redirect.stdout), (2, redirect.stderr)):
+                if descriptor >= 0:  # doubled, as a local child's are: the caller may close its own at once
+                    self._relays.append((stream, _Doubled(descriptor)))
         self._passages: dict[int, Callable[[bytes], bytes]] = {}
         self._feed = Feed(driver, conversation, state, redirect.stdin) if redirect.stdin >= 0 else None
 
@@ -96,6 +97,7 @@ class Remote:
             with driver:
                 if first is not None:
                     first()
+                    driver.flush()  # the server begins while we prepare to wait
                 return driver.wait(ready, deadline, soon)
         outputs = self._state.outputs
 

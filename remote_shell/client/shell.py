@@ -434,6 +434,7 @@ class Shell(ShellCore):
                 if first is not None:
                     first()
                     first = None
+                    self._driver.flush()  # the shell begins while we prepare to wait
                 in_time = self._driver.wait(ready, deadline)
                 over = self.is_over()
                 work = [(stream, conversation.take(state, stream)) for stream in (1, 2) if outputs[stream].chunks]

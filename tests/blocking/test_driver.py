@@ -18,9 +18,9 @@ from remote_shell.errors import UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import PlainLink
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import Event, Failed, MessageReceived, Writable
+from remote_shell.wire.events import ChannelClosed, Event, Failed, MessageReceived, Writable
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Exit, Message, Opened
+from remote_shell.wire.messages import Close, Exit, Message, Opened
 from remote_shell.wire.session import Session
 from tests.wire.pair import exec_message, hello
 
@@ -70,6 +70,8 @@ class Scene:
 
     def _event(self, event: Event) -> str | None:
         self.events.append(event)
+        if isinstance(event, MessageReceived) and isinstance(event.message, Exit):
+            return ""  # what follows can wait
         return "broken" if isinstance(event, Failed) else None
 
     def _damage(self) -> None:
@@ -125,6 +127,33 @@ def test_a_deadline_in_the_past_looks_once(scene: Scene) -> None:
         started = time.monotonic()
         assert not scene.driver.wait(lambda: False, started + 0.05)
         assert time.monotonic() - started >= 0.05
+
+
+def test_what_can_wait_is_seen_to_by_the_next_wait(scene: Scene) -> None:
+    """Before it sleeps, by whichever thread, and it still looks at the link."""
+    channels = [scene.open(), scene.open()]
+    scene.end.move()
+    for message in (Opened(), Exit(status=0), Close()):
+        scene.end.session.send_message(channels[0], message)
+    scene.end.session.send_message(channels[1], Opened())
+    scene.end.move()
+    with scene.driver:
+        assert scene.driver.wait(lambda: len(scene.events) == 2, time.monotonic() + 5)
+        assert scene.driver.wait(lambda: len(scene.events) == 2, 0.0), "nobody waited"
+        assert scene.driver.wait(lambda: len(scene.events) == 4, 0.0), "they had come before"
+    assert [type(event) for event in scene.events[2:]] == [ChannelClosed, MessageReceived]
+    scene.end.session.send_message(channels[1], Exit(status=0))
+    scene.end.session.send_message(channels[1], Close())
+    scene.end.move()
+    with scene.driver:
+        assert scene.driver.wait(lambda: len(scene.events) == 5, time.monotonic() + 5)
+    third = scene.open()
+    scene.end.move()
+    scene.end.session.send_message(third, Opened())
+    scene.end.move()
+    with scene.driver:
+        assert scene.driver.wait(lambda: len(scene.events) == 7, 0.0), "a deadline in the past looks at the link too"
+    assert [type(event) for event in scene.events[5:]] == [ChannelClosed, MessageReceived]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])

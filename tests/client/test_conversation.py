@@ -11,7 +11,7 @@ from remote_shell.client.process import Mode, ProcessState
 from remote_shell.errors import ConnectionLostError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import ChannelOpened, Disconnected
+from remote_shell.wire.events import ChannelClosed, ChannelOpened, Disconnected
 from remote_shell.wire.frames import FrameDecoder
 from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Welcome
 from remote_shell.wire.session import Session
@@ -240,6 +240,45 @@ def test_closing_drops_stdin_that_nobody_reads() -> None:
     scene.conversation.close(state)
     size = sum(len(part) for part in scene.conversation.session.data_to_send(2**30))
     assert size < 1000 and state.closed
+
+
+def test_an_end_with_its_close_behind_it_is_all_that_is_waited_for() -> None:
+    """The core's next event can wait: it tells nobody anything."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    session, server = scene.conversation.session, scene.server
+    for message in (Opened(pid=1), Exit(status=3), Close()):
+        server.send_message(state.channel, message)
+    data = b"".join(server.data_to_send(2**20))
+    server.sent(len(data))
+    session.receive_data(session.generation, data, 0.0)
+    said = []
+    while not state.finished:
+        event = session.next_event()
+        assert event is not None
+        said.append(scene.conversation.on_event(event))
+    assert said == [None, ""]
+    assert state.closed and state.exit == Exit(status=3) and not scene.conversation.in_flight
+    event = session.next_event()
+    assert event == ChannelClosed(state.channel)
+    assert scene.conversation.on_event(event) is None
+    assert not session.channels
+
+
+@pytest.mark.parametrize("behind", [b"", b"output"])
+def test_an_end_without_its_close_behind_it_is_not_all(behind: bytes) -> None:
+    """What survivors write comes between the two."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start()
+    scene.say(state.channel, Opened(pid=1), Exit(status=3))
+    if behind:
+        scene.server.send_data(state.channel, 1, behind)
+    scene.settle()
+    assert state.ended and not state.finished and scene.conversation.in_flight
+    scene.say(state.channel, Close())
+    assert state.finished and state.outputs[1].collected() == behind
 
 
 def test_a_forgotten_command_is_not_closed() -> None:
