@@ -11,14 +11,17 @@ import fcntl
 import socket
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 RECEIVE_SIZE = 256 * 1024  # read at once while bulk data flows
+RECEIVE_CLIENT = 1024 * 1024  # the same by a client over TLS, where no other connection waits meanwhile
 RECEIVE_SMALL = 16 * 1024  # otherwise: a buffer of the larger size costs a mapping and its unmapping for each read
 _SIOCOUTQ = 0x5411  # unix(7): bytes in the send queue
 _SIOCOUTQNSD = 0x894B  # tcp(7): bytes not yet sent
 _TCP_NOTSENT_LOWAT = 25
 _RECORD_SIZE = 16 * 1024
+_HEAP_KEPT = 4 * 1024 * 1024
 
 Buffers = Sequence[bytes | memoryview]
 
@@ -61,17 +64,28 @@ def prepare_socket(sock: socket.socket, unsent_max: int) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
 
 
+@cache
+def keep_freed() -> None:
+    """Bulk data flows: have glibc keep what is freed at the end of the heap, which it gives back, and takes anew, with each turn.
+
+    To free a mapping raises its threshold for mappings to that one's size, and to twice as much what it keeps (mallopt(3)).
+    """
+    bytes(_HEAP_KEPT)
+
+
 class PlainLink:
     """A Unix or TCP socket as it is."""
 
-    __slots__ = ("_outq", "_size", "_sock", "_unsent_most", "transport", "unsent_max")
+    __slots__ = ("_outq", "_size", "_size_max", "_sock", "_unsent_most", "transport", "unsent_max")
 
-    def __init__(self, sock: socket.socket, unsent_max: int) -> None:
+    def __init__(self, sock: socket.socket, unsent_max: int, size_max: int = RECEIVE_SIZE) -> None:
+        """`size_max`: what one read takes while bulk data flows."""
         prepare_socket(sock, unsent_max)
         self._sock = sock
         self.unsent_max = unsent_max
         self.transport = "unix" if sock.family == socket.AF_UNIX else "tcp"
         self._size = RECEIVE_SMALL
+        self._size_max = size_max
         self._outq = 0 if self.transport == "unix" else _SIOCOUTQNSD
         self._unsent_most = 0  # no more than so many bytes are unsent: those at the last question and all since
 
@@ -86,7 +100,8 @@ class PlainLink:
         except (BlockingIOError, InterruptedError):
             return None
         if len(data) == self._size:
-            self._size = RECEIVE_SIZE
+            self._size = self._size_max
+            keep_freed()
         elif len(data) < RECEIVE_SMALL:
             self._size = RECEIVE_SMALL
         return data
@@ -161,7 +176,7 @@ class TlsLink:
         import ssl
 
         self._ssl = ssl
-        self._plain = PlainLink(sock, unsent_max)
+        self._plain = PlainLink(sock, unsent_max, RECEIVE_SIZE if server_side else RECEIVE_CLIENT)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._incoming.write(heard)

@@ -6,6 +6,8 @@ import os
 import select
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,7 +16,7 @@ import pytest
 from remote_shell.identity.server_identity import ServerIdentity
 from remote_shell.identity.tls import client_context, peer_key_hash
 from remote_shell.limits import DEFAULT_LIMITS
-from remote_shell.link import Link, PlainLink, TlsLink, awaits_hello
+from remote_shell.link import RECEIVE_CLIENT, RECEIVE_SIZE, RECEIVE_SMALL, Link, PlainLink, TlsLink, awaits_hello
 
 MOST = DEFAULT_LIMITS.unsent_max
 IDENTITY = ServerIdentity(bytes(range(32)))
@@ -293,6 +295,53 @@ def test_many_records_in_one_read() -> None:
     assert bytes(got) == data
     client.close()
     server.close()
+
+
+def test_reads_grow_with_bulk_data_and_no_further() -> None:
+    most = RECEIVE_SMALL + 1000
+    one, other = socket.socketpair()
+    reader, writer = PlainLink(one, MOST, most), PlainLink(other, MOST)
+    writer.send([bytes(RECEIVE_SMALL + most + 5)])
+    assert [len(reader.recv() or b"") for _ in range(3)] == [RECEIVE_SMALL, most, 5]
+    writer.send([bytes(most)])
+    assert len(reader.recv() or b"") == RECEIVE_SMALL, "little came, so the next read is a small one"
+    reader.close()
+    writer.close()
+
+
+def test_over_tls_a_client_reads_more_at_once_than_a_server() -> None:
+    """Which has others to serve."""
+    client, server = tls_pair()
+    assert (client._plain._size_max, server._plain._size_max) == (RECEIVE_CLIENT, RECEIVE_SIZE)
+    client.close()
+    server.close()
+
+
+_CHURN = """
+import resource, sys
+from remote_shell.link import keep_freed
+if sys.argv[1] == "kept":
+    keep_freed()
+def turn():
+    parts = [bytes([1]) * 2**20 for _ in range(3)]
+for _ in range(5):
+    turn()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    turn()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_what_bulk_data_frees_stays_with_the_process() -> None:
+    """The kernel clears, and maps by a fault, each page that was given back to it and is taken anew."""
+    faults = {
+        how: int(
+            subprocess.run([sys.executable, "-c", _CHURN, how], capture_output=True, check=True, timeout=60).stdout
+        )
+        for how in ("kept", "not")
+    }
+    assert faults["kept"] * 10 < faults["not"], faults
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-CHUNK = 256 * 1024
+CHUNK = 512 * 1024
 _ZEROS = bytes(CHUNK)
 
 

@@ -1,4 +1,4 @@
-"""The sender of files: walks, reads, hashes, and says what comes, in pieces of about a quarter of a megabyte.
+"""The sender of files: walks, reads, hashes, and says what comes, in pieces of about half a megabyte.
 
 Small files go whole behind their `entry`, one after the other, without waiting for anything. Of a large one the receiver is asked what
 it has; some are announced ahead, so that the answer is there when their turn comes. Neighbours: `files.reading` walks, `receiving` is
@@ -144,7 +144,7 @@ class Sender:
     # --- to the receiver
 
     def produce(self) -> list[Item]:
-        """What goes next, about a quarter of a megabyte of it; nothing while the receiver's word is waited for, or all is said."""
+        """What goes next, about half a megabyte of it; nothing while the receiver's word is waited for, or all is said."""
         out: list[Item] = []
         size = 0
         while size < CHUNK and not self._stopped():
