@@ -195,5 +195,12 @@ class Limits:
     agent_list_time: float = 2.0  # ssh-agent names its keys within
     agent_sign_time: float = 60.0  # and signs within: it may ask a person first
 
+    def __post_init__(self) -> None:
+        """Raises TypeError for what is no figure: told here, and not where the peer or the kernel refuses it."""
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if type(value) is not int and not (kind == "float" and type(value) is float):
+                raise TypeError(f"limits: {name}={value!r} is no {'whole ' if kind == 'int' else ''}number")
+
 
 DEFAULT_LIMITS = Limits()

@@ -537,7 +537,7 @@ class Host:
     def heard(self, within: float) -> bool:
         """Whether the server acknowledges, within so many seconds, all that was sent so far."""
         driver, conversation = self._driver, self._conversation
-        until = time.monotonic() + within  # not under the lock: what is no number would end the session
+        until = float(time.monotonic() + within)  # not under the lock: what is no number would end the session
 
         def known() -> bool:
             session = conversation.session

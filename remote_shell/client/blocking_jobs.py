@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from remote_shell.blocking.driver import Driver
-from remote_shell.client import jobs
+from remote_shell.client import jobs, opening
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.jobs import JobInfo, LogPiece, Reading
 from remote_shell.client.outcome import returncode_of, sent_signal
@@ -150,7 +150,7 @@ class Job:
         Raises subprocess's TimeoutExpired, which leaves the job alone, and JobUnknownError.
         """
         reading = Reading(self._id, follow=True, from_now=False, stdout_from=0, stderr_from=0)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = opening.deadline_in(timeout)
         try:
             for _ in self._requests.pieces(reading, deadline, only_end=True):
                 pass

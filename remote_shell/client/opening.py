@@ -9,6 +9,7 @@ import math
 import operator
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -125,6 +126,11 @@ def milliseconds(timeout: float | None) -> int | None:
     if timeout is None or timeout * 1000 > INTEGER_MAX:
         return None
     return max(1, math.ceil(timeout * 1000))
+
+
+def deadline_in(seconds: float | None) -> float | None:
+    """That moment of time.monotonic. Raises TypeError now for what is no number: under the lock it would end the session."""
+    return None if seconds is None else float(time.monotonic() + seconds)
 
 
 def most_of(most: int | None) -> int | None:

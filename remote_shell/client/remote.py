@@ -277,7 +277,7 @@ class RemoteProcess(Remote, Described):
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command's end (not its output's). Raises TimeoutExpired, ConnectionLostError; the command goes on."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = opening.deadline_in(timeout)
         if not self.serve(lambda: self._state.ended, deadline):
             from remote_shell.client.outcome import expired
 
@@ -302,7 +302,7 @@ class RemoteProcess(Remote, Described):
         if self._communicating and input:
             raise ValueError("Cannot send input after starting communication")
         self._communicating = True
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = opening.deadline_in(timeout)
         if self.stdin is not None and not self.stdin.closed:
             data = self.text.encoded(input) if input else None
             self._patient = False

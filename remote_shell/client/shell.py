@@ -171,8 +171,13 @@ class ShellCore(Described):
         return self._state.mode.mode if self._state.mode is not None else "cooked"
 
     def send_line(self, text: bytes, *, end: Literal["newline", "eof"] = "newline") -> None:
-        """A line of input for the command that runs, edited under the present mode. It may come back: `take_unread`."""
+        """A line of input for the command that runs, edited under the present mode. It may come back: `take_unread`.
+
+        Raises ValueError for another `end`.
+        """
         number = self._state.mode.number if self._state.mode is not None else 0
+        if end not in ("newline", "eof"):
+            raise ValueError(f"end={end!r}: a line ends with a newline or with eof")
         if not self._state.ended:
             text = text.replace(b"\0", b"")  # Ctrl-@: no string of the system holds it, and no line editor takes it
             message = Line(mode=number, text=opening.system_string(text), end=end)

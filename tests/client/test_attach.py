@@ -196,6 +196,9 @@ def test_taking_over_tells_the_other(running: RunningServer, host: Host) -> None
     assert isinstance(ends[0], DetachedError)
     assert ends[0].by.startswith(f"process {os.getpid()} on ") and ends[0].by in str(ends[0])
     shell.interrupt()
+    bad: Any = "bad"
+    with pytest.raises(ValueError, match="a line ends with"):
+        shell.send_line(b"lost", end=bad)
     shell.send_line(b"lost")
     shell.close()
     assert first.run(["true"]).returncode == 0, "the connection has more to do"

@@ -430,9 +430,14 @@ def test_a_limit_that_is_no_number_leaves_the_connection_alone(host: Host) -> No
 def test_a_time_that_is_no_number_leaves_the_connection_alone(host: Host) -> None:
     within: Any
     with host.popen(["cat"], stdin=PIPE) as process:
-        for within in ("3", None, [1]):
+        for within in ("3", None, [1], 1j):
             with pytest.raises(TypeError):
                 host.heard(within)
+            if within is not None:
+                with pytest.raises(TypeError):
+                    process.wait(within)
+                with pytest.raises(TypeError):
+                    process.communicate(timeout=within)
         assert host.heard(10) and process.poll() is None
 
 
