@@ -436,7 +436,7 @@ class Driver:
     def _spin_until(self, moment: float) -> list[tuple[int, int]]:
         """Look without sleeping: what there is, or nothing. The lock is free meanwhile."""
         found: list[tuple[int, int]] = []
-        if self.session.open_channels > self._limits.spin_channels_max:
+        if len(self.session.channels) > self._limits.spin_channels_max:
             return found
         while time.monotonic() < moment and not (found := self._poll.poll(0)):
             os.sched_yield()

@@ -443,6 +443,22 @@ def test_not_with_many_commands_in_flight(patient: tuple[Scene, Looks]) -> None:
     assert len(looks.timeouts) == 1 and looks.timeouts[0] != 0
 
 
+def test_commands_that_have_ended_are_not_in_flight(patient: tuple[Scene, Looks]) -> None:
+    """Though their channels count until `close` was answered, which is held back."""
+    scene, looks = patient
+    for _ in range(2 * DEFAULT_LIMITS.spin_channels_max):
+        looks.answered_at(scene, 1)
+        (channel,) = scene.session.channels
+        for message in (Exit(status=0), Close()):
+            scene.end.session.send_message(channel, message)
+        scene.end.move()
+        with scene.driver:
+            assert scene.driver.wait(lambda: not scene.session.channels, time.monotonic() + 30)
+    assert scene.session.open_channels > DEFAULT_LIMITS.spin_channels_max
+    looks.answered_at(scene, 100)
+    assert looks.timeouts == [0] * 100
+
+
 def test_not_while_another_thread_waits_too(patient: tuple[Scene, Looks]) -> None:
     scene, looks = patient
     looks.answered_at(scene, 1)
