@@ -86,7 +86,7 @@ class Session:
         self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
         self._closing: deque[int] = deque()  # channels of which all that is left is to answer the server's `close`
-        self._closing_due = False  # something goes that nobody waits for: they go with it
+        self._closing_due = False  # what goes is nothing that somebody waits for: they go with it
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
@@ -188,7 +188,7 @@ class Session:
         while size < limit:
             frame = self._next_frame()
             if frame is None:
-                self._more = False
+                self._more = self._closing_due = False
                 break
             self._out.append(frame)
             size += len(frame)

@@ -167,6 +167,11 @@ def test_answers_to_close_go_with_something_else_or_many_at_once() -> None:
     raw.ack(kind=Ping)
     assert [type(message) for message in raw.messages()] == [Pong] + [Close] * (CLOSING_HELD - 1)
     assert raw.session.open_channels == 0
+    raw.session.open_channel(exec_message("last"))
+    raw.frames()
+    for message in (Opened(), Exit(status=0), Close()):
+        raw.say(message, 2 * CLOSING_HELD)
+    assert raw.frames() == [], "that was with the pong; this one is by itself"
 
 
 def test_held_answers_make_room_for_one_more_channel() -> None:
