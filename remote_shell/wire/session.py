@@ -50,7 +50,6 @@ from remote_shell.wire.replay import ReplayBuffer, ReplayPool
 
 TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
 YIELDED = 8  # turns of others after which one of those has its own all the same
-CLOSING_HELD = 8  # so many answers to `close` go even with what somebody waits for
 AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
@@ -86,7 +85,6 @@ class Session:
         self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
         self._closing: deque[int] = deque()  # channels of which all that is left is to answer the server's `close`
-        self._closing_due = False  # what goes is nothing that somebody waits for: they go with it
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
@@ -188,7 +186,7 @@ class Session:
         while size < limit:
             frame = self._next_frame()
             if frame is None:
-                self._more = self._closing_due = False
+                self._more = False
                 break
             self._out.append(frame)
             size += len(frame)
@@ -273,10 +271,10 @@ class Session:
 
     @property
     def open_channels(self) -> int:
-        """Channels that count against the limit: until both closes are numbered or received.
+        """Channels that count against the client's limit: until both closes are numbered or received.
 
-        The client's next `open` has a later number than its last `close`, so the server never counts more than the client.
-        Waiting for acknowledgement too would stall a client at the limit until the next ping.
+        The server counts those that it has not closed, so never more than the client. Waiting for acknowledgement too would stall a
+        client at the limit until the next ping.
         """
         return len(self.channels) + len(self._closing)
 
@@ -419,7 +417,8 @@ class Session:
         if self._resend:
             link.emitted += 1
             return self._resend.popleft()
-        if not (self._express or self._opens or self._ready or self._later or (self._closing and self._answers_closes)):
+        # an answer to `close` goes in the same write as something else, and behind it: nobody waits for one
+        if not (self._express or self._opens or self._ready or self._later or (self._closing and self._out)):
             return None
         replay = self._replay
         if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
@@ -430,24 +429,15 @@ class Session:
         frame = self._express_frame() if self._express else None
         if frame is None and (self._opens or self._ready or self._later):
             frame = self._ordered_frame(link)
-        if frame is not None:
-            self._closing_due = True
-        elif self._closing:
+        if frame is None and self._closing:
             frame = frames.encode(CONTROL, self._closing.popleft(), _CLOSE)
-            self._closing_due = bool(self._closing)
         if frame is not None:
             replay.append(frame)
             link.emitted += 1
         return frame
 
-    @property
-    def _answers_closes(self) -> bool:
-        """Never by themselves: with what nobody waits for, or many at once behind what somebody does."""
-        return self._closing_due or (len(self._closing) >= CLOSING_HELD and bool(self._out))
-
     def _connection_frame(self, link: Attachment) -> bytes:
         message: Message
-        self._closing_due = True
         if link.pong_due:
             link.pong_due = False
             message = Pong(received=self.received, sent=link.emitted)
@@ -581,8 +571,10 @@ class Session:
             raise RemoteProtocolError("unexpected_message", f"{message.request} without the feature files")
         self._last_id = ident
         limits, count = self.limits, len(self.channels)
-        if count >= 2 * limits.channels_max:  # it does not even close what was rejected
+        if count > 2 * limits.channels_max:  # it does not even close what was rejected
             raise RemoteProtocolError("too_many_channels", f"{count} are open in this session")
+        if count >= limits.channels_max:  # our `close` may be on its way, or its answer held back
+            count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
         channel.yields = message.request in TRANSFERS
