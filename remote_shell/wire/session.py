@@ -374,9 +374,7 @@ class Session:
         if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
             return False
         frame = frames.encode(CONTROL, ident, payload)
-        replay.append(frame)
-        link.emitted += 1
-        self._out.append(frame)
+        self._out.append(self._numbered(link, frame))
         self._out_size += len(frame)
         self._prompt = True
         return True
@@ -410,6 +408,8 @@ class Session:
         if link is None or link.ended:
             return None
         if link.disconnect is not None:
+            if self._closing and link.disconnect.code == "bye":
+                return self._numbered(link, frames.encode(CONTROL, self._closing.popleft(), _CLOSE))
             link.ended = True
             return frames.encode(CONTROL, 0, link.disconnect.encode())
         if link.pong_due or link.ping_due or link.ack_due:
@@ -431,9 +431,11 @@ class Session:
             frame = self._ordered_frame(link)
         if frame is None and self._closing:
             frame = frames.encode(CONTROL, self._closing.popleft(), _CLOSE)
-        if frame is not None:
-            replay.append(frame)
-            link.emitted += 1
+        return None if frame is None else self._numbered(link, frame)
+
+    def _numbered(self, link: Attachment, frame: bytes) -> bytes:
+        self._replay.append(frame)
+        link.emitted += 1
         return frame
 
     def _connection_frame(self, link: Attachment) -> bytes:

@@ -444,18 +444,29 @@ def test_not_with_many_commands_in_flight(patient: tuple[Scene, Looks]) -> None:
 
 
 def test_commands_that_have_ended_are_not_in_flight(patient: tuple[Scene, Looks]) -> None:
-    """Though their channels count until `close` was answered, which is held back."""
+    """Though their channels count until `close` was answered, which comes behind the next `open`."""
     scene, looks = patient
-    for _ in range(2 * DEFAULT_LIMITS.spin_channels_max):
-        looks.answered_at(scene, 1)
-        (channel,) = scene.session.channels
+    looks.answered_at(scene, 1)
+    for _ in range(DEFAULT_LIMITS.spin_channels_max):
+        scene.open()
+    scene.end.move()
+    for channel in list(scene.session.channels):
+        if channel > 1:
+            scene.end.session.send_message(channel, Opened())
         for message in (Exit(status=0), Close()):
             scene.end.session.send_message(channel, message)
+    scene.end.move()
+
+    def ping() -> None:
+        scene.end.session.measure(0.0)
         scene.end.move()
-        with scene.driver:
-            assert scene.driver.wait(lambda: not scene.session.channels, time.monotonic() + 30)
-    assert scene.session.open_channels > DEFAULT_LIMITS.spin_channels_max
-    looks.answered_at(scene, 100)
+
+    with scene.driver:
+        assert scene.driver.wait(lambda: not scene.session.channels, time.monotonic() + 30)
+        assert scene.session.open_channels > DEFAULT_LIMITS.spin_channels_max
+        looks.timeouts.clear()
+        looks.at = {100: ping}
+        assert scene.driver.wait(lambda: len(looks.timeouts) >= 100, time.monotonic() + 30)
     assert looks.timeouts == [0] * 100
 
 
