@@ -152,6 +152,7 @@ class Story:
             assert order[0] == "opened" and order[-2:] == ["exit", "close"], order
             assert sorted(order[1:-2]) == ["eof1", "eof2"]
         pair = self.pair
+        pair.settle()
         pair.client.measure(pair.now)  # answers to `close` go behind something else
         pair.settle()
         for session in (pair.client, pair.server):

@@ -123,6 +123,7 @@ def test_silent_commands(count: int) -> None:
         ended += sum(isinstance(event, ChannelClosed) for event in pair.read(Role.CLIENT))
         most = max(most, pair.client.unacknowledged[0], pair.server.unacknowledged[0])
     assert most <= 64 * 3 + LIMITS.ack_frames
+    pair.settle()
     pair.client.measure(pair.now)  # answers to `close` go behind something else
     pair.settle()
     for session in (pair.client, pair.server):
