@@ -170,9 +170,9 @@ class Session:
                 return event
 
     def closes_next(self, ident: int) -> bool:
-        """What was read goes on with the peer's `close` of the channel: `next_event` will be that."""
+        """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for."""
         link = self._link
-        return link is not None and link.decoder.goes_on_with(frames.encode(CONTROL, ident, _CLOSE))
+        return link is not None and not self._events and link.decoder.ends_with(frames.encode(CONTROL, ident, _CLOSE))
 
     @property
     def has_events(self) -> bool:

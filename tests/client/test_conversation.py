@@ -68,6 +68,17 @@ class Scene:
             self.server.send_message(channel, message)
         self.settle()
 
+    def told(self) -> list[str | None]:
+        """What is said to each event of what the server wrote, as far as a driver drains it."""
+        server, client = self.server, self.conversation.session
+        data = b"".join(bytes(part) for part in server.data_to_send(2**20))
+        server.sent(len(data))
+        client.receive_data(client.generation, data, 0.0)
+        said: list[str | None] = []
+        while "" not in said and (event := client.next_event()) is not None:
+            said.append(self.conversation.on_event(event))
+        return said
+
     def settle(self) -> None:
         """Move bytes until none move; the server notes what is opened."""
         moved = True
@@ -279,6 +290,22 @@ def test_an_end_without_its_close_behind_it_is_not_all(behind: bytes) -> None:
     assert state.ended and not state.finished and scene.conversation.in_flight
     scene.say(state.channel, Close())
     assert state.finished and state.outputs[1].collected() == behind
+
+
+def test_nothing_but_a_close_is_left_for_the_next_wait() -> None:
+    """What stands behind it may be the end of another command, which is looked for once, or why the connection ends."""
+    scene = Scene()
+    scene.connect()
+    first, second = scene.start(), scene.start()
+    for state in (first, second):
+        for message in (Opened(pid=1), Exit(status=0), Close()):
+            scene.server.send_message(state.channel, message)
+    assert scene.told()[-1] == "" and first.finished and second.finished
+    third = scene.start()
+    for message in (Opened(pid=1), Exit(status=0), Close()):
+        scene.server.send_message(third.channel, message)
+    scene.server.disconnect("replaced")
+    assert scene.told()[-1] == "its session was taken over from elsewhere" and scene.conversation.over is not None
 
 
 def test_a_forgotten_command_is_not_closed() -> None:
