@@ -170,9 +170,14 @@ class Session:
                 return event
 
     def closes_next(self, ident: int) -> bool:
-        """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for."""
-        link = self._link
-        return link is not None and not self._events and link.decoder.ends_with(frames.encode(CONTROL, ident, _CLOSE))
+        """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for.
+
+        Not of a channel whose answer is due at once.
+        """
+        link, channel = self._link, self.channels.get(ident)
+        if link is None or self._events or channel is None or not channel.grows:
+            return False
+        return link.decoder.ends_with(frames.encode(CONTROL, ident, _CLOSE))
 
     @property
     def has_events(self) -> bool:

@@ -13,7 +13,7 @@ from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import ChannelClosed, ChannelOpened, Disconnected
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Welcome
+from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Terminal, Welcome
 from remote_shell.wire.session import Session
 from tests.wire.pair import hello
 
@@ -54,11 +54,12 @@ class Scene:
     def lose(self, now: float = 0.0) -> None:
         self.conversation.disconnected(now, "cut", 10.0)
 
-    def start(self, once: bool = False) -> ProcessState:
+    def start(self, once: bool = False, terminal: Terminal | None = None) -> ProcessState:
         ident = self.conversation.new_id()
         assert ident.startswith(("one.", "two.")), "it names the life of the server"
         state = ProcessState(["x"], ident, Mode.KEEP, Mode.HOLD)
         message = Open(request="exec", id=ident, argv=["x"], window=DEFAULT_LIMITS.window, once=once)
+        message = message.changed(terminal=terminal)
         self.conversation.start(state, message)
         self.settle()
         return state
@@ -306,6 +307,17 @@ def test_nothing_but_a_close_is_left_for_the_next_wait() -> None:
         scene.server.send_message(third.channel, message)
     scene.server.disconnect("replaced")
     assert scene.told()[-1] == "its session was taken over from elsewhere" and scene.conversation.over is not None
+
+
+def test_the_end_of_a_terminal_is_answered_at_once() -> None:
+    """Left for the next wait, the answer would stand behind a sign of life that this asks for, and be waited for there."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start(terminal=Terminal(term="xterm", rows=24, columns=80))
+    for message in (Opened(pid=1), Exit(status=0), Close()):
+        scene.server.send_message(state.channel, message)
+    assert scene.told() == [None] * 3 and state.finished
+    assert scene.conversation.session.has_unsent
 
 
 def test_a_forgotten_command_is_not_closed() -> None:
