@@ -307,7 +307,8 @@ class Conversation:
     def on_event(self, event: Event) -> str | None:
         """One event of the core. Returns why this connection is of no more use, or None. May end the session (`over`).
 
-        An empty string: all that a command's caller waits for is here, and the core's next event tells nobody anything. That can wait.
+        An empty string: all that a command's caller waits for is here, and the core's next event, the last one, tells nobody anything. That
+        can wait.
         """
         kind = type(event)
         if kind is MessageReceived:

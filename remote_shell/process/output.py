@@ -117,10 +117,12 @@ class OutputPipe:
             _grown -= 1
 
     def _readable(self) -> None:
-        data = self._read(self._size)
+        try:
+            data = self._read(self._size)
+        finally:
+            self.tidy()  # whatever the sink raised, or the poller would call for ever
         if not data:
             if data is not None:
-                self.tidy()
                 self._changed()
             return
         if len(data) == self._size:

@@ -237,10 +237,12 @@ class PipeProcess:
     def _check_settled(self) -> None:
         if self._settling and not any(output.due for output in self._outputs):
             settled, self._settling = self._settling, []
-            for then in settled:
-                then()
-            for output in self._outputs:
-                output.tidy()
+            try:
+                for then in settled:
+                    then()
+            finally:
+                for output in self._outputs:
+                    output.tidy()
 
     def _pipe_changed(self) -> None:
         """A stream ended, or what was due of it was passed on."""

@@ -91,9 +91,10 @@ class FrameDecoder:
         with memoryview(partial) as view:
             return Frame(kind, channel, bytes(view[begin:end]))
 
-    def goes_on_with(self, frame: bytes) -> bool:
-        """What was read and not drained begins with that frame."""
-        return not self._partial and self._buffer.startswith(frame, self._offset)
+    def ends_with(self, frame: bytes) -> bool:
+        """What was read and not drained is that frame, and no more."""
+        rest = len(self._buffer) - self._offset
+        return rest == len(frame) and not self._partial and self._buffer.endswith(frame)
 
     @property
     def buffered(self) -> int:

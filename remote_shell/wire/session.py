@@ -170,9 +170,14 @@ class Session:
                 return event
 
     def closes_next(self, ident: int) -> bool:
-        """What was read goes on with the peer's `close` of the channel: `next_event` will be that."""
-        link = self._link
-        return link is not None and link.decoder.goes_on_with(frames.encode(CONTROL, ident, _CLOSE))
+        """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for.
+
+        Not of a channel whose answer is due at once.
+        """
+        link, channel = self._link, self.channels.get(ident)
+        if link is None or self._events or channel is None or not channel.grows:
+            return False
+        return link.decoder.ends_with(frames.encode(CONTROL, ident, _CLOSE))
 
     @property
     def has_events(self) -> bool:
@@ -243,7 +248,7 @@ class Session:
         """Client: start a command; data may follow at once. Raises LocalProtocolError (`too_many_channels`)."""
         if self.role is not Role.CLIENT:
             raise LocalProtocolError("unexpected_message", "only the client opens")
-        if self.open_channels >= self.limits.channels_max and not self._makes_room():
+        if len(self.channels) >= self.limits.channels_max:
             raise LocalProtocolError("too_many_channels", f"{self.limits.channels_max} are open in this session")
         if self._last_id == CHANNEL_MAX:
             raise LocalProtocolError("too_many_channels", "the session used up its channel numbers: connect again")
@@ -255,13 +260,14 @@ class Session:
         payload = message.encode()
         if len(payload) > link.message_max:
             raise self._too_large(payload)
+        room = self.open_channels < self.limits.channels_max or self._makes_room()
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
         channel.grows = message.terminal is None
         channel.yields = message.request in TRANSFERS
         self.channels[channel.ident] = channel
         channel.step("open")
-        if self._send_at_once(channel.ident, payload, first=True):
+        if room and self._send_at_once(channel.ident, payload, first=True):
             channel.numbered = True
         else:
             channel.put_message("open", payload)
@@ -380,7 +386,7 @@ class Session:
         return True
 
     def _makes_room(self) -> bool:
-        """For one more channel: answers to `close` that were held back go before it."""
+        """For one more channel: answers to `close` that were held back go before it. False: they do so by their turn, in `_next_frame`."""
         while self._closing and self._send_at_once(self._closing[0], _CLOSE, first=True):
             self._closing.popleft()
         return self.open_channels < self.limits.channels_max
@@ -427,7 +433,8 @@ class Session:
             link.want_ping()
             return self._connection_frame(link) if link.ping_due else None
         frame = self._express_frame() if self._express else None
-        if frame is None and (self._opens or self._ready or self._later):
+        crowded = self._opens and self._closing and self.open_channels > self.limits.channels_max
+        if frame is None and not crowded and (self._opens or self._ready or self._later):
             frame = self._ordered_frame(link)
         if frame is None and self._closing:
             frame = frames.encode(CONTROL, self._closing.popleft(), _CLOSE)

@@ -13,7 +13,7 @@ from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import ChannelClosed, ChannelOpened, Disconnected
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Welcome
+from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Terminal, Welcome
 from remote_shell.wire.session import Session
 from tests.wire.pair import hello
 
@@ -54,11 +54,12 @@ class Scene:
     def lose(self, now: float = 0.0) -> None:
         self.conversation.disconnected(now, "cut", 10.0)
 
-    def start(self, once: bool = False) -> ProcessState:
+    def start(self, once: bool = False, terminal: Terminal | None = None) -> ProcessState:
         ident = self.conversation.new_id()
         assert ident.startswith(("one.", "two.")), "it names the life of the server"
         state = ProcessState(["x"], ident, Mode.KEEP, Mode.HOLD)
         message = Open(request="exec", id=ident, argv=["x"], window=DEFAULT_LIMITS.window, once=once)
+        message = message.changed(terminal=terminal)
         self.conversation.start(state, message)
         self.settle()
         return state
@@ -67,6 +68,17 @@ class Scene:
         for message in messages:
             self.server.send_message(channel, message)
         self.settle()
+
+    def told(self) -> list[str | None]:
+        """What is said to each event of what the server wrote, as far as a driver drains it."""
+        server, client = self.server, self.conversation.session
+        data = b"".join(bytes(part) for part in server.data_to_send(2**20))
+        server.sent(len(data))
+        client.receive_data(client.generation, data, 0.0)
+        said: list[str | None] = []
+        while "" not in said and (event := client.next_event()) is not None:
+            said.append(self.conversation.on_event(event))
+        return said
 
     def settle(self) -> None:
         """Move bytes until none move; the server notes what is opened."""
@@ -279,6 +291,33 @@ def test_an_end_without_its_close_behind_it_is_not_all(behind: bytes) -> None:
     assert state.ended and not state.finished and scene.conversation.in_flight
     scene.say(state.channel, Close())
     assert state.finished and state.outputs[1].collected() == behind
+
+
+def test_nothing_but_a_close_is_left_for_the_next_wait() -> None:
+    """What stands behind it may be the end of another command, which is looked for once, or why the connection ends."""
+    scene = Scene()
+    scene.connect()
+    first, second = scene.start(), scene.start()
+    for state in (first, second):
+        for message in (Opened(pid=1), Exit(status=0), Close()):
+            scene.server.send_message(state.channel, message)
+    assert scene.told()[-1] == "" and first.finished and second.finished
+    third = scene.start()
+    for message in (Opened(pid=1), Exit(status=0), Close()):
+        scene.server.send_message(third.channel, message)
+    scene.server.disconnect("replaced")
+    assert scene.told()[-1] == "its session was taken over from elsewhere" and scene.conversation.over is not None
+
+
+def test_the_end_of_a_terminal_is_answered_at_once() -> None:
+    """Left for the next wait, the answer would stand behind a sign of life that this asks for, and be waited for there."""
+    scene = Scene()
+    scene.connect()
+    state = scene.start(terminal=Terminal(term="xterm", rows=24, columns=80))
+    for message in (Opened(pid=1), Exit(status=0), Close()):
+        scene.server.send_message(state.channel, message)
+    assert scene.told() == [None] * 3 and state.finished
+    assert scene.conversation.session.has_unsent
 
 
 def test_a_forgotten_command_is_not_closed() -> None:

@@ -285,3 +285,10 @@ def test_many_open_at_once(host: Host) -> None:
         with process:
             pass
     assert host.run(["true"], stdin=DEVNULL).returncode == 0
+
+
+def test_one_look_sees_an_end_that_came_behind_others(host: Host) -> None:
+    processes = [host.popen(["sleep", "0.3"], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL) for _ in range(4)]
+    time.sleep(1.5)  # and nobody looks meanwhile
+    assert processes[-1].poll() == 0
+    assert [process.wait(0) for process in processes] == [0] * 4

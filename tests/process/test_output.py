@@ -5,6 +5,8 @@ import fcntl
 import os
 from dataclasses import replace
 
+import pytest
+
 from remote_shell.limits import Limits
 from remote_shell.process import output
 from remote_shell.process.output import OutputPipe
@@ -40,6 +42,27 @@ async def test_chunks_and_the_end() -> None:
     await pipe.sink.until(lambda: pipe.sink.ended == [1])
     assert pipe.changes == 1
     assert pipe.output.fd == -1
+
+
+async def test_a_fault_of_whom_the_end_is_told_is_one_fault() -> None:
+    """The pipe is closed all the same, or the poller would call for it without an end."""
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    pipe = Pipe()
+    reader = pipe.output.fd
+
+    def fail(stream: int) -> None:
+        raise ValueError("a fault of ours")
+
+    pipe.sink.on_output_end = fail  # type: ignore[method-assign]
+    os.close(pipe.writer)
+    pipe.writer = -1
+    await eventually(lambda: faults)
+    await asyncio.sleep(0.02)
+    assert len(faults) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(reader)
+    pipe.close()
 
 
 async def test_paused_it_reads_nothing_and_resumed_it_loses_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_shell.errors import ProtocolError
+from remote_shell.errors import LocalProtocolError, ProtocolError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import ChannelClosed, ChannelOpened
@@ -179,6 +179,44 @@ def test_held_answers_make_room_for_one_more_channel(most: int) -> None:
         pair.write(Role.SERVER)
         pair.read(Role.CLIENT)
     assert len(pair.server.channels) <= 2
+
+
+def a_signal(pair: Pair) -> None:
+    pair.client.send_message(3, Signal(signal="SIGINT"))
+
+
+def half_a_frame(pair: Pair) -> None:
+    pair.client.send_message(3, Eof(stream=0))
+    pair.write(Role.CLIENT, 10)
+
+
+def nothing_may_be_numbered(pair: Pair) -> None:
+    for number in range(1, 20):
+        pair.client.send_message(3, Command(number=number, line=":"))
+        pair.write(Role.CLIENT)
+
+
+@pytest.mark.parametrize("before", [a_signal, half_a_frame, nothing_may_be_numbered])
+def test_held_answers_make_room_behind_what_waits(before: Callable[[Pair], None]) -> None:
+    """They can't be numbered at once then, and are before the `open` all the same."""
+    pair = Pair(replace(DEFAULT_LIMITS, channels_max=3, unacked_frames_max=16))
+    for ident in (1, 2, 3):
+        pair.client.open_channel(exec_message(str(ident)))
+    pair.settle()
+    for ident in (1, 2):
+        for message in (Opened(), Exit(status=0), Close()):
+            pair.server.send_message(ident, message)
+    pair.settle()
+    assert len(pair.client.channels) == 1 and pair.client.open_channels == 3
+    before(pair)
+    idents = [pair.client.open_channel(exec_message(name)) for name in ("a", "b")]
+    with pytest.raises(LocalProtocolError, match="too_many_channels"):
+        pair.client.open_channel(exec_message("c"))
+    events = pair.settle()[Role.SERVER]
+    pair.server.measure(pair.now)  # which acknowledges
+    events += pair.settle()[Role.SERVER]
+    assert [event.channel for event in events if isinstance(event, ChannelOpened)] == idents
+    assert sorted(pair.server.channels) == [3, *idents]
 
 
 def test_the_answer_of_who_held_a_terminal_goes_at_once() -> None:

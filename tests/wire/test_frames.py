@@ -134,19 +134,23 @@ def test_1_gib_in_random_chunks() -> None:
             seen = 0
 
 
-def test_what_it_goes_on_with() -> None:
+def test_what_it_ends_with() -> None:
     decoder = FrameDecoder(1000)
     first, second = encode(3, 1, b"{}"), encode(3, 2, b"[]")
-    assert not decoder.goes_on_with(first)
-    decoder.feed(first + second + first[:5])
-    assert decoder.goes_on_with(first) and not decoder.goes_on_with(second)
+    assert not decoder.ends_with(first)
+    decoder.feed(first + second)
+    assert not decoder.ends_with(first) and not decoder.ends_with(second)
     decoder.next_frame()
-    assert decoder.goes_on_with(second) and not decoder.goes_on_with(first)
+    assert decoder.ends_with(second) and not decoder.ends_with(first)
     decoder.next_frame()
-    assert not decoder.goes_on_with(first), "the rest of it has not come"
+    assert not decoder.ends_with(second)
+    decoder.feed(second + first[:5])
+    assert not decoder.ends_with(second), "something else begins behind it"
+    decoder.next_frame()
+    assert not decoder.ends_with(first), "the rest of it has not come"
     assert decoder.next_frame() is None
     decoder.feed(first[5:])
-    assert not decoder.goes_on_with(first), "what came in pieces is looked at as a frame alone"
+    assert not decoder.ends_with(first), "what came in pieces is looked at as a frame alone"
     assert decoder.next_frame() == Frame(3, 1, b"{}")
 
 
