@@ -84,7 +84,9 @@ class Session:
         self._later: deque[int] = deque()  # and those that let the others go first
         self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
-        self._closing: deque[int] = deque()  # channels of which all that is left is to answer the server's `close`
+        self._closing: deque[int] = (
+            deque()
+        )  # channels of which all that is left is to answer the server's `close`: they count no more
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
@@ -260,29 +262,19 @@ class Session:
         payload = message.encode()
         if len(payload) > link.message_max:
             raise self._too_large(payload)
-        room = self.open_channels < self.limits.channels_max or self._makes_room()
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
         channel.grows = message.terminal is None
         channel.yields = message.request in TRANSFERS
         self.channels[channel.ident] = channel
         channel.step("open")
-        if room and self._send_at_once(channel.ident, payload, first=True):
+        if self._send_at_once(channel.ident, payload, first=True):
             channel.numbered = True
         else:
             channel.put_message("open", payload)
             self._waiting.add(channel.ident)
             self._opens.append(channel.ident)
         return channel.ident
-
-    @property
-    def open_channels(self) -> int:
-        """Channels that count against the client's limit: until both closes are numbered or received.
-
-        The server counts those that it has not closed, so never more than the client. Waiting for acknowledgement too would stall a
-        client at the limit until the next ping.
-        """
-        return len(self.channels) + len(self._closing)
 
     @property
     def has_unsent(self) -> bool:
@@ -385,12 +377,6 @@ class Session:
         self._prompt = True
         return True
 
-    def _makes_room(self) -> bool:
-        """For one more channel: answers to `close` that were held back go before it. False: they do so by their turn, in `_next_frame`."""
-        while self._closing and self._send_at_once(self._closing[0], _CLOSE, first=True):
-            self._closing.popleft()
-        return self.open_channels < self.limits.channels_max
-
     def _wake(self, channel: Channel) -> None:
         ident = channel.ident
         if channel.has_express and ident not in self._express:
@@ -414,7 +400,7 @@ class Session:
         if link is None or link.ended:
             return None
         if link.disconnect is not None:
-            if self._closing and link.disconnect.code == "bye":
+            if self._closing and not self._resend and link.disconnect.code == "bye":
                 return self._numbered(link, frames.encode(CONTROL, self._closing.popleft(), _CLOSE))
             link.ended = True
             return frames.encode(CONTROL, 0, link.disconnect.encode())
@@ -423,8 +409,9 @@ class Session:
         if self._resend:
             link.emitted += 1
             return self._resend.popleft()
-        # an answer to `close` goes in the same write as something else, and behind it: nobody waits for one
-        if not (self._express or self._opens or self._ready or self._later or (self._closing and self._out)):
+        # nobody waits for an answer to `close`: it goes in the same write as something else, and behind an `open`
+        answers = self._closing and self._out and not self._opens
+        if not (self._express or self._opens or self._ready or self._later or answers):
             return None
         replay = self._replay
         if replay.is_full(link.kept_bytes_max, link.kept_frames_max, self.limits.unacked_spared):
@@ -433,11 +420,10 @@ class Session:
             link.want_ping()
             return self._connection_frame(link) if link.ping_due else None
         frame = self._express_frame() if self._express else None
-        crowded = self._opens and self._closing and self.open_channels > self.limits.channels_max
-        if frame is None and not crowded and (self._opens or self._ready or self._later):
-            frame = self._ordered_frame(link)
-        if frame is None and self._closing:
+        if frame is None and answers:
             frame = frames.encode(CONTROL, self._closing.popleft(), _CLOSE)
+        if frame is None:
+            frame = self._ordered_frame(link)
         return None if frame is None else self._numbered(link, frame)
 
     def _numbered(self, link: Attachment, frame: bytes) -> bytes:
@@ -582,7 +568,9 @@ class Session:
         limits, count = self.limits, len(self.channels)
         if count > 2 * limits.channels_max:  # it does not even close what was rejected
             raise RemoteProtocolError("too_many_channels", f"{count} are open in this session")
-        if count >= limits.channels_max:  # our `close` may be on its way, or its answer held back
+        if (
+            count >= limits.channels_max
+        ):  # those that we have closed do not count: the answer may be on its way, or held back
             count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from remote_shell.errors import LocalProtocolError, ProtocolError
 from remote_shell.limits import DEFAULT_LIMITS
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import ChannelClosed, ChannelOpened
+from remote_shell.wire.events import ChannelClosed, ChannelOpened, DataReceived
 from remote_shell.wire.messages import (
     Ack,
     Close,
@@ -149,11 +149,10 @@ def test_an_open_goes_before_all_else() -> None:
 
 
 def test_answers_to_close_go_behind_something_else() -> None:
-    """A command costs its client no send for that, and its server no turn; until then the channels count."""
+    """A command costs its client no send for that, and its server no turn."""
     raw = Raw(Role.CLIENT)
     for ident in range(1, 10):
         raw.session.open_channel(exec_message(str(ident)))
-        assert raw.session.open_channels == min(ident, 2)
         assert [frame.channel for frame in raw.frames()] == [ident, ident - 1][: min(ident, 2)]
         for message in (Opened(), Exit(status=0), Close()):
             raw.say(message, ident)
@@ -161,12 +160,12 @@ def test_answers_to_close_go_behind_something_else() -> None:
         assert raw.frames() == []
     raw.ack(kind=Ping)
     assert [type(message) for message in raw.messages()] == [Pong, Close]
-    assert raw.session.open_channels == 0
+    assert not raw.session._closing
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_held_answers_make_room_for_one_more_channel(most: int) -> None:
-    """The client never has more channels than the server counts, nor is one refused while answers are all that fills them."""
+def test_held_answers_take_no_room(most: int) -> None:
+    """Nothing is refused, by either side, while channels that wait for an answer are all that there are too many of."""
     limits = replace(DEFAULT_LIMITS, channels_max=most)
     pair = Pair(limits)
     for ident in range(1, 20):
@@ -197,8 +196,7 @@ def nothing_may_be_numbered(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("before", [a_signal, half_a_frame, nothing_may_be_numbered])
-def test_held_answers_make_room_behind_what_waits(before: Callable[[Pair], None]) -> None:
-    """They can't be numbered at once then, and are before the `open` all the same."""
+def test_held_answers_take_no_room_whatever_waits(before: Callable[[Pair], None]) -> None:
     pair = Pair(replace(DEFAULT_LIMITS, channels_max=3, unacked_frames_max=16))
     for ident in (1, 2, 3):
         pair.client.open_channel(exec_message(str(ident)))
@@ -207,7 +205,7 @@ def test_held_answers_make_room_behind_what_waits(before: Callable[[Pair], None]
         for message in (Opened(), Exit(status=0), Close()):
             pair.server.send_message(ident, message)
     pair.settle()
-    assert len(pair.client.channels) == 1 and pair.client.open_channels == 3
+    assert len(pair.client.channels) == 1 and len(pair.client._closing) == 2
     before(pair)
     idents = [pair.client.open_channel(exec_message(name)) for name in ("a", "b")]
     with pytest.raises(LocalProtocolError, match="too_many_channels"):
@@ -217,6 +215,28 @@ def test_held_answers_make_room_behind_what_waits(before: Callable[[Pair], None]
     events += pair.settle()[Role.SERVER]
     assert [event.channel for event in events if isinstance(event, ChannelOpened)] == idents
     assert sorted(pair.server.channels) == [3, *idents]
+
+
+def test_answers_do_not_wait_behind_data_without_end() -> None:
+    """Nor would they ever go, if a transfer always had something more to say."""
+    pair = Pair()
+    bulk = pair.client.open_channel(exec_message("bulk"))
+    pair.settle()
+    pair.server.send_message(bulk, Opened())
+    for ident in range(2, 50):
+        pair.client.open_channel(exec_message(str(ident)))
+        pair.client.send_data(bulk, 0, bytes(70_000))
+        pair.write(Role.CLIENT, 1000)
+        for event in pair.read(Role.SERVER):
+            if isinstance(event, ChannelOpened):
+                for message in (Opened(), Exit(status=0), Close()):
+                    pair.server.send_message(event.channel, message)
+            elif isinstance(event, DataReceived):
+                pair.server.consumed(event.channel, len(event.data))
+        pair.write(Role.SERVER)
+        pair.read(Role.CLIENT)
+        assert len(pair.client._closing) <= 2
+    assert len(pair.server.channels) <= 4
 
 
 def test_the_answer_of_who_held_a_terminal_goes_at_once() -> None:

@@ -153,7 +153,11 @@ class Story:
             assert sorted(order[1:-2]) == ["eof1", "eof2"]
         pair = self.pair
         pair.settle()
-        pair.client.measure(pair.now)  # answers to `close` go behind something else
+        pair.client.measure(
+            pair.now
+        )  # answers to `close` go behind something else: that, or what had been under way before
+        pair.settle()
+        pair.client.measure(pair.now)
         pair.settle()
         for session in (pair.client, pair.server):
             assert not session.channels, "a closed channel is remembered"

@@ -281,9 +281,10 @@ class Exec:
             end["timed_out"] = True
         seconds = self._loop.time() - self._started_at
         how = Exit.of(**end, duration_us=int(seconds * 1_000_000))
-        self._context.claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
-        # last: somebody waits for the rest
-        self._context.places.leave(self._channel.principal)
+        try:
+            self._context.claims.ended(self._claim, how, self._loop.time(), partial(self._tell, how))
+        finally:  # and the audit last: somebody waits for the rest
+            self._context.places.leave(self._channel.principal)
         stdout, stderr = self._written[STDOUT], self._written[STDERR]
         self._context.audit.ended(
             self._channel.who,
