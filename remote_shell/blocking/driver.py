@@ -294,6 +294,11 @@ class Driver:
         self.session.receive_data(self.session.generation, data, time.monotonic())
         self._drain()
 
+    def catch_up(self) -> None:
+        """See to what was left for the next wait."""
+        if self._undrained:
+            self._drain()
+
     def _drain(self) -> None:
         """Pass on the core's events."""
         session, on_event = self.session, self._on_event
@@ -372,7 +377,7 @@ class Driver:
         until = self._spin.begin(began)  # the whole wait counts: on a busy machine it is long, which switches this off
         near = soon is None
         if self._undrained:
-            self._drain()
+            self.catch_up()
             if ready():
                 return True
         while True:

@@ -572,6 +572,7 @@ class Host:
             return
         with driver:
             try:
+                driver.catch_up()  # the goodbye comes behind our answers to `close`
                 self._conversation.session.disconnect("bye")
                 deadline = time.monotonic() + self._limits.bye_time
                 driver.send_all(deadline)

@@ -131,6 +131,15 @@ def test_two_commands_share_one_stdin(host: Host) -> None:
             os.close(writer)
 
 
+def test_a_goodbye_comes_behind_the_answers_to_close(running: RunningServer) -> None:
+    host = connect(running.targets["unix"])
+    session = host._conversation.session
+    for _ in range(3):
+        host.run(["true"], stdin=DEVNULL, capture_output=True)
+    host.close()
+    assert session.sent_frames == 6, "an open and a close of each"
+
+
 def test_a_closed_stdout_ends_the_command(host: Host) -> None:
     reader, writer = os.pipe()
     os.close(reader)
