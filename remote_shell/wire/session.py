@@ -84,9 +84,7 @@ class Session:
         self._later: deque[int] = deque()  # and those that let the others go first
         self._passed = 0  # turns of others since one of those had its own
         self._waiting: set[int] = set()  # the same as a set
-        self._closing: deque[int] = (
-            deque()
-        )  # channels of which all that is left is to answer the server's `close`: they count no more
+        self._closing: deque[int] = deque()  # channels of which nothing is left but to answer the server's `close`
         self._express: deque[int] = deque()  # channels with an express frame, each once
         self._resend: deque[bytes] = deque()  # replay that did not go out yet
         self._out: deque[bytes] = deque()  # encoded, not taken by the driver
@@ -568,9 +566,7 @@ class Session:
         limits, count = self.limits, len(self.channels)
         if count > 2 * limits.channels_max:  # it does not even close what was rejected
             raise RemoteProtocolError("too_many_channels", f"{count} are open in this session")
-        if (
-            count >= limits.channels_max
-        ):  # those that we have closed do not count: the answer may be on its way, or held back
+        if count >= limits.channels_max:  # without those of which only the answer to our `close` has not come
             count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
