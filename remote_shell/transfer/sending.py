@@ -263,6 +263,7 @@ class Sender:
     def _go_on(self, out: list[Item], file: _File) -> int:
         """The next piece of a large file. Bytes of content."""
         digest, descriptor = file.digest, file.found.descriptor
+        sent = 0
         try:
             if file.failed:
                 raise OSError(errno.ECANCELED, names.text(errno.ECANCELED))
@@ -280,8 +281,11 @@ class Sender:
                     raise names.refusal(errno.EIO, "it became shorter while it was read")
                 digest.update(data)
                 out.append(data)
-                self._sent += len(data)
-                return len(data)
+                sent = len(data)
+                self._sent += sent
+                if digest.position < file.size:
+                    return sent
+            # with the last piece: who has that, and closes without the end, has taken the file, and the audit tells so
             out.append(EntryEnd.of(sha256=digest.hex()))
             self._tell_file(file.found, file.size, digest)
         except OSError as error:
@@ -290,7 +294,7 @@ class Sender:
         os.close(descriptor)
         self._files.pop(file.number, None)
         self._current = None
-        return 0
+        return sent
 
     def _tell_file(self, found: Found, size: int, digest: Digest) -> None:
         if self._on_file is not None:
