@@ -157,7 +157,7 @@ class Limits:
     ssh_ask_time: float = 150.0  # ssh may ask a person for so long; sshd itself waits for two minutes
     ssh_words_max: int = 64 * KIB  # of what ssh says on its stderr
     ssh_end_time: float = 0.3  # from TERM to KILL of an ssh that is of no more use
-    spin_time: float = 0.001  # blocking client: a wait's first part, in which it looks for the answer without sleeping
+    spin_time: float = 0.002  # blocking client: a wait's first part, in which it looks for the answer without sleeping
     spin_channels_max: int = 2  # and no longer with more commands than that: a live shell, and one beside it
     report_output_max: int = 64 * MIB  # output of each stream that `run --json` holds in memory
     backoff_first: float = 0.25  # the first attempt is at once; from the second to the third, and at least between two

@@ -1,9 +1,9 @@
 """When to look again and again instead of sleeping: for an answer that comes within microseconds.
 
-A core that sleeps takes 25 microseconds to wake where it is a virtual one, and what runs then finds cold caches; a command waits for four
-such wake-ups. Who looks without sleeping lets others run between two looks (sched_yield), no longer than `Spin.time`, and not at all
-where it would be of no use: with one CPU, and where waits were too long for it. On a busy machine they are, since who yields to a program
-that computes gets its CPU back after milliseconds, while who wakes gets it at once.
+A core that sleeps takes 5 to 60 microseconds to wake where it is a virtual one, and a command waits for four such wake-ups. Who looks
+without sleeping lets others run between two looks (sched_yield), and no longer than `Spin.time`. Whether it is of use nobody can know
+beforehand: on a busy machine who yields to a program that computes gets its CPU back after milliseconds, while who wakes gets it at once.
+So both ways are tried, and the quicker one is taken.
 
 Neighbours: `driver` waits so for a command's end.
 """
@@ -11,35 +11,45 @@ Neighbours: `driver` waits so for a command's end.
 from __future__ import annotations
 
 import os
+from collections import deque
 from functools import cache
 
-_MEMORY = 16  # bounds the score: so many waits are remembered, as it were
-_FAILURE = 4  # a wait without sleep that took too long weighs as much as so many others
+_MEMORY = 9  # waits of each way that are remembered: their median counts, so a long command among short ones does not
+_TRY = 17  # each so many waits the other way is tried; a prime, since commands of a loop come in the same order again and again
 
 
 class Spin:
-    """What one waiter knows of its waits: whether the next is likely to be short. Nothing at first, so it sleeps."""
+    """What one waiter knows of its waits: which way the last ones were shorter. Nothing at first, so it sleeps."""
 
-    __slots__ = ("_began", "_score", "_sleepless", "time")
+    __slots__ = ("_asleep", "_awake", "_began", "_count", "_sleepless", "_useful", "time")
 
     def __init__(self, time: float) -> None:
         self.time = time  # seconds that a wait may go without sleep
-        self._score = 0  # short waits less those that took longer; above 0 the next goes without sleep
+        self._asleep: deque[float] = deque(maxlen=_MEMORY)  # how long the last waits took, at most `time`
+        self._awake: deque[float] = deque(maxlen=_MEMORY)
+        self._useful = False  # not to sleep
+        self._sleepless = False  # the present wait
         self._began = 0.0
-        self._sleepless = False
+        self._count = 0
 
     def begin(self, now: float) -> float:
         """A wait begins. Until when it should go without sleep: `now` for not at all."""
         self._began = now
-        self._sleepless = self._score > 0 and cpus() >= 2
+        self._count += 1
+        self._sleepless = self._useful is (self._count % _TRY > 0) and cpus() >= 2
         return now + self.time if self._sleepless else now
 
     def end(self, now: float) -> None:
         """What it waited for is there."""
-        if now - self._began <= self.time:
-            self._score = min(self._score + 1, _MEMORY)
-        else:
-            self._score = max(self._score - (_FAILURE if self._sleepless else 1), -_MEMORY)
+        waits = self._awake if self._sleepless else self._asleep
+        waits.append(min(now - self._began, self.time))
+        if self._asleep:
+            asleep = _median(self._asleep)
+            self._useful = asleep > _median(self._awake) if self._awake else asleep < self.time
+
+
+def _median(waits: deque[float]) -> float:
+    return sorted(waits)[len(waits) // 2]
 
 
 @cache

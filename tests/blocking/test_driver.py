@@ -536,9 +536,10 @@ def test_a_wait_sleeps_until_its_answer_is_near(patient: tuple[Scene, Looks]) ->
 def test_a_wait_whose_answer_is_never_near_sleeps_and_counts_for_nothing(patient: tuple[Scene, Looks]) -> None:
     scene, looks = patient
     looks.answered_at(scene, 1)
-    score = scene.driver._spin._score
+    spin = scene.driver._spin
+    known = [*spin._asleep], [*spin._awake]
     looks.timeouts.clear()
     with scene.driver:
         assert not scene.driver.wait(lambda: False, time.monotonic() + 0.03, soon=lambda: False)
     assert looks.timeouts and 0 not in looks.timeouts
-    assert scene.driver._spin._score == score
+    assert ([*spin._asleep], [*spin._awake]) == known

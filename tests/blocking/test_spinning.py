@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def waits(spin: Spin, seconds: float, times: int = 1) -> None:
         spin.end(100.0 + seconds)
 
 
+def sleepless(spin: Spin, took: Callable[[bool], float], times: int) -> int:
+    """How many of so many waits went without sleep, if they take what `took` says of each way."""
+    count = 0
+    for _ in range(times):
+        way = spin.begin(0.0) > 0.0
+        count += way
+        spin.end(took(way))
+    return count
+
+
 @pytest.mark.usefixtures("two_cpus")
 def test_a_first_wait_sleeps_and_a_short_one_changes_that() -> None:
     spin = Spin(TIME)
@@ -36,28 +47,49 @@ def test_a_first_wait_sleeps_and_a_short_one_changes_that() -> None:
 def test_waits_that_are_too_long_end_it_soon_and_short_ones_bring_it_back() -> None:
     spin = Spin(TIME)
     waits(spin, SHORT, 1000)  # however many there were
-    failures = 0
-    while spin.begin(0.0):
-        spin.end(LONG)
-        failures += 1
-    assert failures == 4
-    waits(spin, LONG, 1000)
-    short = 0
-    while not spin.begin(0.0):
-        spin.end(SHORT)
-        short += 1
-    assert short == 17
+    assert sleepless(spin, lambda _: LONG, 1000) < 100
+    assert sleepless(spin, lambda way: 0.9 * SHORT if way else SHORT, 1000) > 800
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize(("awake", "asleep"), [(0.8, 0.7), (0.7, 0.8), (1.8, 0.9), (0.9, 1.8)])
+def test_the_way_that_is_quicker_is_taken_and_the_other_tried_now_and_then(awake: float, asleep: float) -> None:
+    spin = Spin(TIME)
+    count = sleepless(spin, lambda way: (awake if way else asleep) * TIME, 1000)
+    assert count > 900 if awake < asleep else 0 < count < 100
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_it_changes_its_mind_when_the_machine_does() -> None:
+    spin = Spin(TIME)
+    assert sleepless(spin, lambda way: SHORT if way else 2 * SHORT, 500) > 400
+    assert sleepless(spin, lambda way: 2 * SHORT if way else SHORT, 500) < 100
+    assert sleepless(spin, lambda way: SHORT if way else 2 * SHORT, 500) > 250
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize("period", range(2, 12))
+def test_commands_in_a_fixed_order_are_compared_with_their_like(period: int) -> None:
+    spin = Spin(TIME)
+    turn = 0
+
+    def took(way: bool) -> float:
+        nonlocal turn
+        turn += 1
+        quick = SHORT / 4 if turn % period == 0 else SHORT
+        return quick * (1.0 if way else 1.1)
+
+    assert sleepless(spin, took, 2000) > 1000
 
 
 @pytest.mark.usefixtures("two_cpus")
 def test_where_every_other_wait_is_long_nearly_all_sleep() -> None:
     spin = Spin(TIME)
-    sleepless = 0
-    for _ in range(1000):
+    count = 0
+    for _ in range(500):
         waits(spin, SHORT)
-        sleepless += spin.begin(0.0) > 0
-        spin.end(LONG)
-    assert sleepless == 1
+        count += sleepless(spin, lambda _: LONG, 1)
+    assert count < 100
 
 
 @pytest.mark.parametrize("count", [0.5, 1.0, 1.9])
