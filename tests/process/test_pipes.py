@@ -5,6 +5,7 @@ import gc
 import hashlib
 import os
 import signal
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -44,6 +45,20 @@ async def test_nothing_is_told_before_start_returns() -> None:
     await late.finished()
     await sink.finished()
     assert fresh.pid != process.pid
+
+
+async def test_what_is_closed_is_gone_without_a_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        process, sink = start(["sh", "-c", "echo out; echo err >&2"])
+        await sink.finished()
+        process.close()
+        kinds = (type(process), subprocess.Popen)
+        del process, sink
+        assert not [found for found in gc.get_objects() if isinstance(found, kinds)]
+    finally:
+        gc.enable()
 
 
 async def test_every_status_is_exact() -> None:
