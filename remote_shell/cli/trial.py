@@ -3,7 +3,7 @@
 A process and not a thread: the server changes signal dispositions and becomes a subreaper, which only the main thread of a
 process of its own may do, and a client that waits for its terminal must not hold it up. It is forked, not started, so that it
 loads while the client does. It ends when its control pipe does, however the client ended, even by SIGKILL; folder, socket
-and all that its commands started go with it. Neighbours: `commands.try_`, `server.server`.
+and all that its commands started go with it. Neighbours: `commands.try_`, `server.serving`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _serve(folder: str, control: int, news: int, verbose: bool, startup_files: b
     from remote_shell.cli import logs
     from remote_shell.config.server import ServerConfig
     from remote_shell.config.targets import Target
-    from remote_shell.server.server import serve
+    from remote_shell.server.serving import serve
 
     def ready(facts: Mapping[str, object]) -> None:
         asyncio.get_running_loop().add_reader(control, client_left)

@@ -1,8 +1,8 @@
 """The server: listeners, the accept loop, and the order in which everything ends.
 
 We accept ourselves and admit before TLS: asyncio's own server allots 256 KiB to each TLS connection before the peer said a word. A
-full descriptor table pauses accepting, it does not end it. Neighbours: `strangers` has the places, `arrival` the logins,
-`sessions` the rest.
+full descriptor table pauses accepting, it does not end it. Neighbours: `listening` makes the sockets, `strangers` has the places,
+`arrival` the logins, `sessions` the rest; `serving` is a server's life as a process.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ import dataclasses
 import errno
 import logging
 import os
-import pwd
 import resource
 import select
 import signal
 import socket
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from remote_shell import __version__
 from remote_shell.audit.events import KeyChange, ServerEnd, ServerStart
-from remote_shell.config.paths import default_socket, quoted, runtime_dir, shown
-from remote_shell.config.running import Running, Sign, put_up
+from remote_shell.config.paths import default_socket, shown
 from remote_shell.config.server import ServerConfig
 from remote_shell.config.socket_lock import hold
 from remote_shell.config.targets import Target
-from remote_shell.errors import ConfigError, ConnectError
+from remote_shell.errors import ConfigError
 from remote_shell.identity.forwarding import Forwarding
 from remote_shell.identity.server_identity import ServerIdentity
 from remote_shell.identity.sources import UNIX
@@ -40,15 +37,13 @@ from remote_shell.server.arrival import Arrival
 from remote_shell.server.audit import KeyWatch
 from remote_shell.server.auth import Authenticator
 from remote_shell.server.context import Context
-from remote_shell.server.idling import Idling
+from remote_shell.server.listening import listen_on
 from remote_shell.server.revocation import Revocation
-from remote_shell.server.service_manager import Manager
 from remote_shell.server.sessions import Sessions
 from remote_shell.server.strangers import Strangers, source_of
 
 log = logging.getLogger("remote_shell.server")
 
-BACKLOG = 1024
 ACCEPTS_A_TURN = 16  # so that a flood of connections never keeps the sessions waiting
 GIVEN_TOLD = 1.0  # seconds between two lines of the log about strangers that gave their places
 TRIMMED = 0.3  # seconds between two times that their memory is given back
@@ -118,7 +113,7 @@ class Server:
             self._key_hash = self._identity.key_hash
         try:
             for target in targets:
-                self._listen(target)
+                self._listeners.append(listen_on(target))
         except BaseException:
             self._stop_listening()
             raise
@@ -293,27 +288,6 @@ class Server:
 
     # --- listening
 
-    def _listen(self, target: Target) -> None:
-        try:
-            if target.kind == "unix":
-                self._listeners.append((_unix_listener(target.path), target))
-                return
-            family, address = _resolve(target)
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind(address)
-                sock.listen(BACKLOG)
-            except BaseException:
-                sock.close()
-                raise
-            port = sock.getsockname()[1]
-            self._listeners.append((sock, Target(target.kind, host=target.host, port=port)))
-        except OSError as error:
-            raise ConnectError(_bind_text(target, error)) from None
-
     def _stop_listening(self) -> None:
         loop = None if self._context is None else self._context.loop
         listeners, self._listeners = self._listeners, []
@@ -415,90 +389,6 @@ def give_back_memory() -> None:
         trim(0)
 
 
-async def serve(
-    config: ServerConfig,
-    *,
-    ready: Callable[[Mapping[str, object]], None] = lambda facts: None,
-    reload: Callable[[], ServerConfig] | None = None,
-    private: bool = False,
-) -> None:
-    """Serve until TERM or INT, which drain, or until it idled for `config.idle_exit`; a second one ends at once. HUP calls `reload`.
-
-    `ready` is told once every listener accepts. `private`: the server is one person's, and nothing is to be left when they are
-    gone: the first signal ends everything within `bye_kill_time`, and daemons too. Raises what `Server.start` raises.
-    """
-    loop = asyncio.get_running_loop()
-    server = Server(config)
-    asked_to_end: asyncio.Queue[None] = asyncio.Queue()
-
-    sign: Sign | None = None
-
-    def read_again() -> None:
-        nonlocal sign
-        if reload is not None:
-            try:
-                settings = reload()
-                server.reload(settings)
-                log.info("settings read again")
-                if sign is not None:
-                    sign.take_down()
-                    sign = _put_up_sign(server, settings.authorized_keys)
-            except ConfigError as error:
-                log.error("settings stay as they were: %s", error)
-
-    await server.start()
-    # after start: prepare_process has set the dispositions that commands inherit
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_end.put_nowait, None)
-    loop.add_signal_handler(signal.SIGHUP, read_again)
-
-    def leave() -> bool:
-        left = server.leave_unasked()
-        if left:
-            log.info("nobody was here for %g s", config.idle_exit)
-            asked_to_end.put_nowait(None)
-        return left
-
-    if config.idle_exit is not None:
-        Idling(loop, config.idle_exit, busy=lambda: server.busy, visits=lambda: server.visits, leave=leave)
-    manager = Manager()
-    sign = None if private else _put_up_sign(server, config.authorized_keys)
-    ready(
-        {"event": "ready", "pid": os.getpid(), "listen": server.addresses, "fingerprint": server.fingerprint},
-    )
-    manager.tell("READY=1")
-    await asked_to_end.get()
-    manager.tell("STOPPING=1")
-    log.info("draining")
-    draining = asyncio.create_task(_end_private(server) if private else server.drain())
-    second = asyncio.create_task(asked_to_end.get())
-    await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
-        draining.cancel()
-        await server.close(0.0)
-        if private:
-            await server.end_daemons()
-    second.cancel()
-    if sign is not None:
-        sign.take_down()
-    await asyncio.gather(draining, second, return_exceptions=True)
-    log.info("ended")
-
-
-def _put_up_sign(server: Server, listed: str) -> Sign | None:
-    """For `keys`, which looks where we listen and which list counts; a server can do without."""
-    try:
-        return put_up(Running(os.getpid(), tuple(server.addresses), server.fingerprint or "", listed))
-    except (OSError, ConfigError) as error:
-        log.warning("`remote-shell keys` will not know that this server runs: %s", error)
-        return None
-
-
-async def _end_private(server: Server) -> None:
-    await server.close(server.config.effective_limits.bye_kill_time / 2)
-    await server.end_daemons()
-
-
 def _affordable(limits: Limits) -> Limits:
     """Strangers may take a quarter of our descriptors: those who are known need some for their commands."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -506,80 +396,3 @@ def _affordable(limits: Limits) -> Limits:
         return limits
     log.info("%d descriptors: at most %d connections before login (ulimit -n)", most, max(1, most // 4))
     return dataclasses.replace(limits, strangers_max=max(1, most // 4))
-
-
-def _resolve(target: Target) -> tuple[socket.AddressFamily, Any]:
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return found[0][0], found[0][4]
-
-
-def _unix_listener(path: str) -> socket.socket:
-    folder = os.path.dirname(os.path.abspath(path))
-    info = os.stat(folder)
-    if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigError(f"unix:{shown(path)}: its folder must be yours alone: {_private_folder(folder, info, path)}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        _remove_stale(path)
-        sock.bind(path)
-        os.chmod(path, 0o600)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _private_folder(folder: str, info: os.stat_result, path: str) -> str:
-    """What to do about a socket's folder that others reach. What others rely on is not to be closed: /tmp, /, a /home."""
-    own = info.st_uid == os.geteuid() and not info.st_mode & stat.S_ISVTX
-    if own and not _is_shared(folder):
-        return f"chmod 700 {quoted(folder)}, or choose another"
-    try:
-        better = os.path.join(runtime_dir(), os.path.basename(path))
-    except ConfigError:  # that one has a fault of its own, which is not what was asked for
-        return "choose a folder of your own"
-    return f"choose a folder of your own, such as {shown(os.path.dirname(better))}: --listen unix:{quoted(better)}"
-
-
-def _is_shared(folder: str) -> bool:
-    """The root, another account's home, or a folder that holds somebody's, however deep."""
-    real = os.path.realpath(folder)
-    ours = os.geteuid()
-    homes = {(os.path.realpath(entry.pw_dir), entry.pw_uid) for entry in pwd.getpwall() if os.path.isabs(entry.pw_dir)}
-    return real == "/" or any(
-        uid != ours if home == real else os.path.commonpath((real, home)) == real for home, uid in homes
-    )
-
-
-def _remove_stale(path: str) -> None:
-    """A socket file that nobody listens on is left over from a server that was killed."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError:
-            return
-
-
-def _bind_text(target: Target, error: OSError) -> str:
-    where = str(target)
-    if isinstance(error, socket.gaierror):
-        return f"{where}: {error.strerror}: not an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        if target.kind == "unix" and not stat.S_ISSOCK(os.lstat(target.path).st_mode):
-            return f"{where}: a file that is no socket is there; move it away or choose another path"
-        return f"{where}: address in use: another server listens there; stop it or choose another port"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{where}: permission denied: ports below 1024 are root's, and a socket's folder must be writable; choose another"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{where}: not an address of this machine; `ip addr` lists them"
-    if error.errno == errno.ENOENT:
-        return f"{where}: no such folder; make it: mkdir -m 700 {shown(os.path.dirname(target.path))}"
-    return f"{where}: {error.strerror or error}"

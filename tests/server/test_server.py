@@ -24,7 +24,8 @@ from remote_shell.errors import ConfigError, ConnectError
 from remote_shell.identity.keys import PublicKey
 from remote_shell.identity.private_keys import make_key_file
 from remote_shell.identity.server_identity import ServerIdentity
-from remote_shell.server.server import GIVEN_TOLD, TRIMMED, Server, give_back_memory, serve
+from remote_shell.server.server import GIVEN_TOLD, TRIMMED, Server, give_back_memory
+from remote_shell.server.serving import serve
 from remote_shell.testing import RunningServer, server
 from remote_shell.wire.messages import Eof
 

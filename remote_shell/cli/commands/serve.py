@@ -1,7 +1,7 @@
 """`remote-shell serve`: the server in the foreground.
 
 Says on stdout one JSON line when every listener accepts, and nothing else; logs go to stderr. Signals, accepting and draining
-are the server's own. Neighbours: `server.server` does the work, `config.server` reads the settings.
+are the server's own. Neighbours: `server.serving` does the work, `config.server` reads the settings.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from remote_shell.cli import logs
     from remote_shell.config.server import ServerConfig, load
-    from remote_shell.server.server import serve
+    from remote_shell.server.serving import serve
 
     def settings() -> ServerConfig:
         return load(
