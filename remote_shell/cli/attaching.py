@@ -13,7 +13,7 @@ from remote_shell.cli.asking import ask_line
 from remote_shell.cli.own_texts import short
 from remote_shell.cli.screen import Screen, directory_text, printable, size_text
 from remote_shell.client.async_ import AsyncHost
-from remote_shell.client.shell import AsyncShell
+from remote_shell.client.async_shell import AsyncShell
 from remote_shell.errors import CommandError, UsageError
 from remote_shell.wire.messages import Attached, LeftShell, from_system
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from remote_shell.cli.screen import Screen
 from remote_shell.cli.telling import Telling
-from remote_shell.client.shell import AsyncShell
+from remote_shell.client.async_shell import AsyncShell
 from remote_shell.errors import RemoteShellError
 
 _KILL_AT = 3  # Ctrl-C so often during one command

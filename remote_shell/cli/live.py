@@ -20,8 +20,8 @@ from collections.abc import Callable
 from remote_shell.cli.keys import HELP, Keys
 from remote_shell.cli.screen import Screen
 from remote_shell.cli.showing import passage
+from remote_shell.client.async_shell import AsyncShell
 from remote_shell.client.remote import write_all
-from remote_shell.client.shell import AsyncShell
 from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.terminal.modes import ModeTracker
 from remote_shell.terminal.raw import RawTerminal, is_hung_up, window_size

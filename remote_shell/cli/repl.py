@@ -28,8 +28,9 @@ from remote_shell.cli.screen import Screen, printable, size_text
 from remote_shell.cli.showing import Streams
 from remote_shell.cli.telling import Telling
 from remote_shell.client.async_ import AsyncHost
+from remote_shell.client.async_shell import AsyncShell
 from remote_shell.client.retry import State
-from remote_shell.client.shell import AsyncShell, ShellResult
+from remote_shell.client.shell import ShellResult
 from remote_shell.config.hosts import NOTHING_ALLOWED, Allowed
 from remote_shell.config.shell import OnLost
 from remote_shell.errors import (

@@ -22,6 +22,7 @@ from remote_shell.client import forward as tunnels
 from remote_shell.client.async_dialing import log_in
 from remote_shell.client.async_jobs import AsyncJob, AsyncRequests
 from remote_shell.client.async_process import AsyncProcess, AsyncRemote
+from remote_shell.client.async_shell import AsyncShell
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.jobs import JobInfo, detach_message
 from remote_shell.client.login import Credentials, LoggedIn, Login
@@ -32,7 +33,6 @@ from remote_shell.client.process import Mode, ProcessState
 from remote_shell.client.redirect import DEVNULL, PIPE, check_run, is_captured, resolve
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import Retry, State
-from remote_shell.client.shell import AsyncShell
 from remote_shell.config.targets import Target
 from remote_shell.errors import ConnectError, LocalProtocolError, RemoteShellError, UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits

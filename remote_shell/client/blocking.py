@@ -20,6 +20,7 @@ from remote_shell.blocking.interrupts import interrupt as interrupt
 from remote_shell.client import blocking_jobs, faults, opening
 from remote_shell.client import forward as tunnels
 from remote_shell.client.blocking_jobs import Job, Requests
+from remote_shell.client.blocking_shell import Shell
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.dialing import log_in, see_out
 from remote_shell.client.jobs import JobInfo, detach_message
@@ -32,7 +33,6 @@ from remote_shell.client.redirect import DEVNULL, NOWHERE, PIPE, check_run, is_c
 from remote_shell.client.remote import Remote, RemoteProcess
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import Retry, State
-from remote_shell.client.shell import Shell
 from remote_shell.config.targets import Target
 from remote_shell.errors import (
     ConnectError,

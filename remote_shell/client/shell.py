@@ -2,26 +2,22 @@
 terminal it is zsh where the account's shell is; without one always bash, so that a program finds the same language everywhere.
 
 What both decide alike is in `ShellCore`: numbers, ends, results. One command at a time; more callers wait their turn. Output
-between two commands (of background jobs) comes with the next command's, as on a terminal. asyncio is imported by `AsyncShell` alone,
-when it is made. Neighbours: `blocking` and `async_` start shells.
+between two commands (of background jobs) comes with the next command's, as on a terminal. Neighbours: `blocking_shell` and
+`async_shell` are the fronts.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.outcome import TextMode, returncode_of, signal_name, signal_number, time_allowed
 from remote_shell.client.process import Described, ProcessState
-from remote_shell.client.remote import Remote
 from remote_shell.client.results import CalledProcessError, CompletedProcess, TimeoutExpired
 from remote_shell.errors import CommandRefusedError, DetachedError, ShellEndedError, UsageError
 from remote_shell.limits import Limits
@@ -291,7 +287,7 @@ class ShellCore(Described):
             self._told_cwd = done.cwd
 
 
-class _Collected:
+class Collected:
     """A command's output: kept, or passed on as it comes."""
 
     __slots__ = ("_on_output", "_parts")
@@ -315,320 +311,7 @@ class _Collected:
         return b"".join(self._parts[0]), b"".join(self._parts[1])
 
 
-class Shell(ShellCore):
-    """A live shell of the blocking front."""
-
-    def __init__(self, remote: Remote, conversation: Conversation, state: ProcessState, limits: Limits) -> None:
-        super().__init__(conversation, state, limits)
-        self._remote = remote
-        self._driver = remote.driver
-        self._turn = threading.Lock()
-
-    def __enter__(self) -> Shell:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def run(
-        self,
-        line: opening.Text,
-        *,
-        input: Any = None,
-        timeout: float | None = None,
-        check: bool = False,
-        text: bool = True,
-        on_output: OnOutput | None = None,
-    ) -> ShellResult:
-        """Run a line, of any length and number of lines, to its end.
-
-        Its stdin is `input`, otherwise empty. With `on_output(stream, data)` the output is passed on as bytes and not
-        returned. A timeout, or KeyboardInterrupt, ends the command and not the shell, if the command lets it. Raises
-        CalledProcessError, TimeoutExpired, ShellEndedError, ConnectionLostError.
-        """
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
-        given = mode.encoded(input) if input is not None else None
-        with self._turn:
-            started = time.monotonic()
-            message = self.prepare(line, given, timeout)
-            first = partial(self._begin, message, given)
-            done, end = self._finish(line, timeout, mode, started, on_output, first)
-        self.raise_ends(done, end, timeout, check)
-        return done
-
-    def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
-        """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
-        with self._turn:
-            line = self.joined()
-            if line is not None:
-                return self._finish(line, None, mode, time.monotonic(), on_output)[0]
-            output = _Collected(on_output)
-            while self._missed > 0:
-                with self._driver:
-                    self._driver.wait(self._has_output, None)
-                    missed = self._take_missed()
-                    self._driver.flush()
-                output.add(1, missed)
-            self._check_lost()
-            return None
-
-    def _finish(
-        self,
-        line: opening.Text,
-        timeout: float | None,
-        mode: TextMode,
-        started: float,
-        on_output: OnOutput | None,
-        first: Callable[[], None] | None = None,
-    ) -> tuple[ShellResult, Done | Exit]:
-        """Wait for the end of the command that runs, or that `first` starts."""
-        output = _Collected(on_output)
-        deadline = None if timeout is None else started + self.patience(timeout)
-        number = self._number
-        try:
-            in_time = self._move(output, deadline, first)
-        except BaseException:
-            if first is None or self._number > number:
-                self._stop(output)
-            raise
-        out, err = output.whole()
-        if not in_time:
-            assert timeout is not None, "only a timeout ends so"
-            self._remote.abandon()
-            raise self.expired(line, timeout, out, err)
-        end = self.check_ran(self.end())
-        return self.make_result(line, end, out, err, mode, started), end
-
-    def interrupt(self) -> None:
-        """SIGINT for the command that runs now. Never waits: for signal handlers and other threads."""
-        self.signal("SIGINT")
-
-    def signal(self, name: str | int) -> None:
-        """Another signal for it, by name or number."""
-        word = _signal_word(name)
-        self._driver.urgent(lambda: self.signal_current(word))
-
-    def detach(self) -> None:
-        """Leave it to itself: it goes on, and `Host.attach` takes it up again. Then every call raises DetachedError."""
-        self._driver.urgent(self.send_detach)
-        with self._driver:
-            self._driver.wait(self._is_left, None)
-
-    def close(self) -> None:
-        """End the shell and what runs in it. Safe to repeat."""
-        self._abandoned = True
-        self._remote.abandon()
-
-    def _begin(self, message: Command, given: Any) -> None:
-        """Under the lock: queue the command; who waits then sends it."""
-        self.check_alive()
-        self.send(message, given)
-
-    def _move(self, output: _Collected, deadline: float | None, first: Callable[[], None] | None = None) -> bool:
-        """Pass on output until the command is over. False at the deadline. `first` is done under the lock before."""
-        outputs, conversation, state = self._state.outputs, self._conversation, self._state
-
-        def ready() -> bool:
-            return bool(outputs[1].chunks or outputs[2].chunks or state.done) or state.ended
-
-        while True:
-            with self._driver:
-                if first is not None:
-                    first()
-                    first = None
-                    self._driver.flush()  # the shell begins while we prepare to wait
-                in_time = self._driver.wait(ready, deadline)
-                over = self.is_over()
-                work = [(stream, conversation.take(state, stream)) for stream in (1, 2) if outputs[stream].chunks]
-                if work:
-                    self._driver.flush()
-            for stream, chunks in work:
-                output.add(stream, chunks)
-            if over or not in_time:
-                return over
-
-    def _stop(self, output: _Collected) -> None:
-        """We were interrupted: so is the command; the shell stays if it answers in time, and is given up if not."""
-        self.interrupt()
-        limits = self._limits
-        silent = _Collected(lambda stream, data: None)
-        if self._move(silent, time.monotonic() + limits.interrupt_grace + limits.kill_grace):
-            self.end()
-        else:
-            self.close()
-
-
-class AsyncChannel(Protocol):
-    """What `AsyncShell` needs of `async_process.AsyncRemote`."""
-
-    async def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready()`."""
-
-    def flush(self) -> None:
-        """Something was queued."""
-
-    def abandon(self) -> None:
-        """Nobody wants it any more."""
-
-
-class AsyncShell(ShellCore):
-    """A live shell of the asyncio front."""
-
-    def __init__(self, remote: AsyncChannel, conversation: Conversation, state: ProcessState, limits: Limits) -> None:
-        import asyncio
-
-        super().__init__(conversation, state, limits)
-        self._remote = remote
-        self._turn = asyncio.Lock()
-        self.on_mode: Callable[[str], None] | None = None  # called when its terminal's mode has changed
-        self.on_unread: Callable[[], None] | None = None  # called when `take_unread` has something
-        self.on_detached: Callable[[], None] | None = None  # called once, when it is not ours any more
-        self._told_mode = self.mode
-
-    async def __aenter__(self) -> AsyncShell:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def run(
-        self,
-        line: opening.Text,
-        *,
-        input: Any = None,
-        timeout: float | None = None,
-        check: bool = False,
-        text: bool = True,
-        on_output: OnOutput | None = None,
-    ) -> ShellResult:
-        """Run a line to its end; as `Shell.run`. Cancelling interrupts the command; the shell stays if it answers in time."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
-        given = mode.encoded(input) if input is not None else None
-        async with self._turn:
-            started = time.monotonic()
-            self.check_alive()
-            self.send(self.prepare(line, given, timeout), given)
-            self._remote.flush()
-            done, end = await self._finish(line, timeout, mode, started, on_output)
-        self.raise_ends(done, end, timeout, check)
-        return done
-
-    async def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
-        """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
-        async with self._turn:
-            line = self.joined()
-            if line is not None:
-                return (await self._finish(line, None, mode, time.monotonic(), on_output))[0]
-            output = _Collected(on_output)
-            while self._missed > 0:
-                await self._remote.until(self._has_output)
-                output.add(1, self._take_missed())
-                self._remote.flush()
-            self._check_lost()
-            return None
-
-    async def _finish(
-        self, line: opening.Text, timeout: float | None, mode: TextMode, started: float, on_output: OnOutput | None
-    ) -> tuple[ShellResult, Done | Exit]:
-        output = _Collected(on_output)
-        try:
-            in_time = await self._move(output, None if timeout is None else self.patience(timeout))
-        except BaseException:
-            await self._stop()
-            raise
-        out, err = output.whole()
-        if not in_time:
-            assert timeout is not None, "only a timeout ends so"
-            self._remote.abandon()
-            raise self.expired(line, timeout, out, err)
-        end = self.check_ran(self.end())
-        return self.make_result(line, end, out, err, mode, started), end
-
-    def interrupt(self) -> None:
-        """SIGINT for the command that runs now."""
-        self.signal("SIGINT")
-
-    def signal(self, name: str | int) -> None:
-        """Another signal for it, by name or number."""
-        self.signal_current(_signal_word(name))
-        self._remote.flush()
-
-    def look(self) -> None:
-        """For `async_`: something came."""
-        if not self.is_ours and self.on_detached is not None:
-            told, self.on_detached = self.on_detached, None
-            told()
-        if self._state.unread and self.on_unread is not None:
-            self.on_unread()
-        if self.mode != self._told_mode:
-            self._told_mode = self.mode
-            if self.on_mode is not None:
-                self.on_mode(self.mode)
-
-    def flush(self) -> None:
-        """Send what was queued for its terminal."""
-        self._remote.flush()
-
-    async def room(self) -> None:
-        """Wait until there is room for more keys."""
-        await self._remote.until(lambda: self.writable)
-
-    async def detach(self) -> None:
-        """Leave it to itself; as `Shell.detach`."""
-        self.send_detach()
-        self._remote.flush()
-        await self._remote.until(self._is_left)
-
-    async def close(self) -> None:
-        """End the shell and what runs in it. Safe to repeat."""
-        self._abandoned = True
-        self._remote.abandon()
-
-    async def _move(self, output: _Collected, seconds: float | None) -> bool:
-        import asyncio
-
-        outputs, conversation, state = self._state.outputs, self._conversation, self._state
-
-        def ready() -> bool:
-            return bool(outputs[1].chunks or outputs[2].chunks or state.done) or state.ended
-
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    await self._remote.until(ready)
-                    over = self.is_over()
-                    for stream in (1, 2):
-                        chunks = conversation.take(state, stream)
-                        if chunks:
-                            self._remote.flush()
-                            output.add(stream, chunks)
-                    if over:
-                        return True
-        except TimeoutError:
-            return False
-
-    async def _stop(self) -> None:
-        """We were cancelled: see `Shell._stop`. Shielded by nothing: a second cancellation gives the shell up."""
-        self.interrupt()
-        silent = _Collected(lambda stream, data: None)
-        try:
-            answered = await self._move(silent, self._limits.interrupt_grace + self._limits.kill_grace)
-        except BaseException:
-            await self.close()
-            raise
-        if answered:
-            self.end()
-        else:
-            await self.close()
-
-
-def _signal_word(name: str | int) -> str:
+def signal_word(name: str | int) -> str:
     """As the server knows it: it ends the session for another. Raises ValueError."""
     if isinstance(name, int):
         return signal_name(name)

@@ -17,8 +17,8 @@ import pytest
 
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import Host, connect
+from remote_shell.client.blocking_shell import Shell
 from remote_shell.client.opening import Pty
-from remote_shell.client.shell import Shell
 from remote_shell.errors import CommandError, DetachedError, UsageError
 from remote_shell.testing import RunningServer, server
 
