@@ -21,7 +21,7 @@ from remote_shell.client.async_jobs import AsyncJob, AsyncRequests
 from remote_shell.client.async_process import AsyncProcess, AsyncRemote
 from remote_shell.client.async_shell import AsyncShell
 from remote_shell.client.jobs import JobInfo, detach_message
-from remote_shell.client.outcome import TextMode, completed, expired, failed
+from remote_shell.client.outcome import BYTES, TextMode, completed, expired, failed
 from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
 from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
@@ -130,7 +130,7 @@ class AsyncHost(AsyncConnection):
         check_arguments("run", bufsize, others)
         terminal = opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
-        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        mode = TextMode.of(text, encoding, errors, others.get("universal_newlines"))
         sends = input is not None or stdin == PIPE
         redirect = resolve(DEVNULL if sends else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
         if sends or redirect.piped:
@@ -217,7 +217,7 @@ class AsyncHost(AsyncConnection):
         """Start a command; returns when the server says that it runs. Arguments and errors as for `Host.popen`."""
         check_arguments("popen", bufsize, others)
         terminal = opening.Pty.of(pty)
-        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        mode = TextMode.of(text, encoding, errors, others.get("universal_newlines"))
         redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
         if redirect.piped:
             mode.check()
@@ -342,7 +342,7 @@ class AsyncHost(AsyncConnection):
         await self._ready()
         state = tunnels.state_of(message)
         process = AsyncProcess(self, state)
-        process.open_files(tunnels.JOINED, TextMode(None, None, None, None))
+        process.open_files(tunnels.JOINED, BYTES)
         try:
             self._start(state, message)
             process.begin(tunnels.JOINED, None)

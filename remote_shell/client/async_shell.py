@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.outcome import TextMode
+from remote_shell.client.outcome import BYTES, LINES, TextMode
 from remote_shell.client.process import ProcessState
 from remote_shell.client.shell import Collected, OnOutput, ShellCore, ShellResult, signal_word
 from remote_shell.limits import Limits
@@ -61,7 +61,7 @@ class AsyncShell(ShellCore):
         on_output: OnOutput | None = None,
     ) -> ShellResult:
         """Run a line to its end; as `Shell.run`. Cancelling interrupts the command; the shell stays if it answers in time."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        mode = LINES if text else BYTES
         given = mode.encoded(input) if input is not None else None
         async with self._turn:
             started = time.monotonic()
@@ -74,7 +74,7 @@ class AsyncShell(ShellCore):
 
     async def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
         """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        mode = LINES if text else BYTES
         async with self._turn:
             line = self.joined()
             if line is not None:

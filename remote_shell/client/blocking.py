@@ -22,7 +22,7 @@ from remote_shell.client.blocking_connection import BlockingConnection
 from remote_shell.client.blocking_jobs import Job, Requests
 from remote_shell.client.blocking_shell import Shell
 from remote_shell.client.jobs import JobInfo, detach_message
-from remote_shell.client.outcome import TextMode, completed, expired, failed
+from remote_shell.client.outcome import BYTES, TextMode, completed, expired, failed
 from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
 from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
@@ -124,7 +124,7 @@ class Host(BlockingConnection):
         check_arguments("run", bufsize, others)
         terminal = None if pty is None else opening.Pty.of(pty)
         stdin, stdout, stderr = check_run(stdin, input, stdout, stderr, capture_output)
-        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        mode = TextMode.of(text, encoding, errors, others.get("universal_newlines"))
         sends = input is not None or stdin == PIPE
         redirect = resolve(DEVNULL if sends else stdin, stdout, DEVNULL if terminal else stderr, Mode.KEEP)
         if sends or redirect.piped:
@@ -193,7 +193,7 @@ class Host(BlockingConnection):
         """
         check_arguments("popen", bufsize, others)
         terminal = opening.Pty.of(pty)
-        mode = TextMode(text, encoding, errors, others.get("universal_newlines"))
+        mode = TextMode.of(text, encoding, errors, others.get("universal_newlines"))
         redirect = resolve(stdin, stdout, DEVNULL if terminal else stderr, Mode.HOLD)
         if redirect.piped:
             mode.check()
@@ -450,7 +450,7 @@ class Host(BlockingConnection):
         state = tunnels.state_of(message)
         process = RemoteProcess(self._driver, self._conversation, state, tunnels.JOINED, self._limits)
         try:
-            process.open_files(tunnels.JOINED, TextMode(None, None, None, None), 0)
+            process.open_files(tunnels.JOINED, BYTES, 0)
             process.serve(lambda: state.started, first=partial(self._start, state, message, process, None))
             self._raise_refusal(state, message)
         except BaseException:

@@ -11,7 +11,7 @@ from typing import Any
 
 from remote_shell.client import opening
 from remote_shell.client.conversation import Conversation
-from remote_shell.client.outcome import TextMode
+from remote_shell.client.outcome import BYTES, LINES, TextMode
 from remote_shell.client.process import ProcessState
 from remote_shell.client.remote import Remote
 from remote_shell.client.shell import Collected, OnOutput, ShellCore, ShellResult, signal_word
@@ -52,7 +52,7 @@ class Shell(ShellCore):
         returned. A timeout, or KeyboardInterrupt, ends the command and not the shell, if the command lets it. Raises
         CalledProcessError, TimeoutExpired, ShellEndedError, ConnectionLostError.
         """
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        mode = LINES if text else BYTES
         given = mode.encoded(input) if input is not None else None
         with self._turn:
             started = time.monotonic()
@@ -64,7 +64,7 @@ class Shell(ShellCore):
 
     def join(self, *, text: bool = True, on_output: OnOutput | None = None) -> ShellResult | None:
         """Wait for the command that ran when the shell was attached. None if none did: what was missed has been passed on."""
-        mode = TextMode(text, "utf-8" if text else None, "replace" if text else None)
+        mode = LINES if text else BYTES
         with self._turn:
             line = self.joined()
             if line is not None:

@@ -72,6 +72,15 @@ class TextMode:
         self.errors = errors or "strict"
         self.given = encoding, errors, asked
 
+    @classmethod
+    def of(
+        cls, text: bool | None, encoding: str | None, errors: str | None, universal_newlines: bool | None = None
+    ) -> TextMode:
+        """As a call has it; mostly nothing was said, and one serves all of those. Raises SubprocessError."""
+        if text is None and encoding is None and errors is None and universal_newlines is None:
+            return BYTES
+        return cls(text, encoding, errors, universal_newlines)
+
     def check(self) -> TextMode:
         """Raise now what Python's text files raise for an encoding that is none, and not when the command has run."""
         if self.text and (self.encoding != _default_encoding() or type(self.errors) is not str):
@@ -101,6 +110,10 @@ class TextMode:
                 return memoryview(b"")  # subprocess looks no further either
             raise TypeError("the input is bytes, not str; add text=True for text")
         return memoryview(data).cast("B")
+
+
+BYTES = TextMode(None, None, None)
+LINES = TextMode(True, "utf-8", "replace")  # of a live shell
 
 
 def _default_encoding() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from typing import NamedTuple
 
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from remote_shell.wire.file_messages import FILE_NAMES
@@ -103,35 +104,47 @@ class Role(Enum):
 STREAMS = {Role.CLIENT: (STDOUT, STDERR), Role.SERVER: (STDIN,)}  # what each role receives
 
 
-_HALVES = {  # tables and streams of what each role sends and receives
-    Role.CLIENT: (REQUEST_TABLE, STREAMS[Role.SERVER], REPLY_TABLE, STREAMS[Role.CLIENT]),
-    Role.SERVER: (REPLY_TABLE, STREAMS[Role.CLIENT], REQUEST_TABLE, STREAMS[Role.SERVER]),
+class Rules(NamedTuple):
+    """What a half may do: the same for all channels of a role."""
+
+    table: Table
+    streams: tuple[int, ...]
+    error: type[ProtocolError]  # of an end that sends, or of one that receives
+
+
+_RULES = {  # of what each role sends, and of what it receives
+    Role.CLIENT: (
+        Rules(REQUEST_TABLE, STREAMS[Role.SERVER], LocalProtocolError),
+        Rules(REPLY_TABLE, STREAMS[Role.CLIENT], RemoteProtocolError),
+    ),
+    Role.SERVER: (
+        Rules(REPLY_TABLE, STREAMS[Role.CLIENT], LocalProtocolError),
+        Rules(REQUEST_TABLE, STREAMS[Role.SERVER], RemoteProtocolError),
+    ),
 }
 
 
 class Half:
-    """One direction of a channel."""
+    """One direction of a channel. At first it is as the class says."""
 
-    __slots__ = ("_ended", "_error", "_streams", "_table", "closed", "state")
+    state = State.IDLE
+    closed = False  # after `close`: the same as the state, for those who look at it with each frame
+    _ended = 0  # bit mask of streams after their eof
 
-    def __init__(self, table: Table, streams: tuple[int, ...], error: type[ProtocolError]) -> None:
-        self._table = table
-        self._streams = streams
-        self._error = error
-        self._ended = 0  # bit mask of streams after their eof
-        self.state = State.IDLE
-        self.closed = False  # after `close`: the same as the state, for those who look at it with each frame
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
 
     def step(self, word: str, stream: int = -1) -> None:
         """Move by one input; `stream` goes with data and eof. Raises our ProtocolError (`unexpected_message`)."""
-        state = self._table.get((self.state, word))
+        rules = self._rules
+        state = rules.table.get((self.state, word))
         if state is None:
-            raise self._error("unexpected_message", f"{word} while {self.state.value}")
+            raise rules.error("unexpected_message", f"{word} while {self.state.value}")
         if stream >= 0:
-            if stream not in self._streams:
-                raise self._error("wrong_stream", f"{word} on stream {stream}")
+            if stream not in rules.streams:
+                raise rules.error("wrong_stream", f"{word} on stream {stream}")
             if self._ended >> stream & 1:
-                raise self._error("data_after_eof", f"{word} on stream {stream}")
+                raise rules.error("data_after_eof", f"{word} on stream {stream}")
             if word == "eof":
                 self._ended |= 1 << stream
         self.state = state
@@ -140,39 +153,23 @@ class Half:
 
 
 class Channel:
-    """Both halves, both windows and the send queue of one channel."""
+    """Both halves, both windows and the send queue of one channel. What most never change is the class's."""
 
-    __slots__ = (
-        "_express",
-        "_queue",
-        "grows",
-        "ident",
-        "incoming",
-        "numbered",
-        "outgoing",
-        "queue_max",
-        "queued",
-        "receive",
-        "send",
-        "was_full",
-        "window_due",
-        "yields",
-    )
+    grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
+    yields = False  # put and get: whoever else has something to send goes first
+    numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
+    queued = 0  # bytes of data in the queue
+    was_full = False
+    window_due = False  # one `window` message a channel: the credit is counted when it leaves
 
     def __init__(self, ident: int, role: Role, send_window: int, receive_window: int, queue_max: int) -> None:
         self.ident = ident
-        mine, sent, theirs, received = _HALVES[role]
-        self.outgoing = Half(mine, sent, LocalProtocolError)
-        self.incoming = Half(theirs, received, RemoteProtocolError)
+        sent, received = _RULES[role]
+        self.outgoing = Half(sent)
+        self.incoming = Half(received)
         self.send = SendWindow(send_window)
         self.receive = ReceiveWindow(receive_window)
-        self.grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
-        self.yields = False  # put and get: whoever else has something to send goes first
-        self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
         self.queue_max = queue_max
-        self.queued = 0  # bytes of data in the queue
-        self.was_full = False
-        self.window_due = False  # one `window` message a channel: the credit is counted when it leaves
         self._queue: deque[tuple[int, bytes | bytearray | memoryview]] = deque()  # (stream or -1, data or JSON)
         self._express: deque[bytes] = deque()
 

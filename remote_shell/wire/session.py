@@ -262,8 +262,10 @@ class Session:
             raise self._too_large(payload)
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
-        channel.grows = message.terminal is None
-        channel.yields = message.request in TRANSFERS
+        if message.terminal is not None:
+            channel.grows = False
+        if message.request in TRANSFERS:
+            channel.yields = True
         self.channels[channel.ident] = channel
         channel.step("open")
         if self._send_at_once(channel.ident, payload, first=True):
@@ -570,7 +572,8 @@ class Session:
             count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
-        channel.yields = message.request in TRANSFERS
+        if message.request in TRANSFERS:
+            channel.yields = True
         channel.incoming.step("open")
         self.channels[ident] = channel
         if count >= limits.channels_max:

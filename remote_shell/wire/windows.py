@@ -34,15 +34,14 @@ class SendWindow:
 class ReceiveWindow:
     """What we let the peer send. Always: left + unread + returned = window."""
 
-    __slots__ = ("_updated_at", "first", "left", "returned", "unread", "window")
+    unread = 0  # received, not consumed by the application
+    returned = 0  # consumed, credit not given back yet
+    _updated_at = float("-inf")
 
     def __init__(self, window: int) -> None:
         self.first = window  # what it was before it grew
         self.window = window
         self.left = window  # the peer may still send so much
-        self.unread = 0  # received, not consumed by the application
-        self.returned = 0  # consumed, credit not given back yet
-        self._updated_at = float("-inf")
 
     def receive(self, count: int) -> None:
         """Account for data that came in. Raises RemoteProtocolError (`window_exceeded`)."""

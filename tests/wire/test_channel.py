@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from remote_shell.wire.channel import EXPRESS, REPLY_TABLE, REQUEST_TABLE, STREAMS, Channel, Half, Role, State, Table
+from remote_shell.wire.channel import (
+    EXPRESS,
+    REPLY_TABLE,
+    REQUEST_TABLE,
+    STREAMS,
+    Channel,
+    Half,
+    Role,
+    Rules,
+    State,
+    Table,
+)
 from remote_shell.wire.frames import STDERR, STDIN, STDOUT
 from remote_shell.wire.messages import SESSION_MESSAGES
 
@@ -64,7 +75,7 @@ def queue(made: Channel, word: str, payload: bytes, stream: int = -1) -> None:
 def half(kind: str, error: type[ProtocolError], state: State) -> Half:
     """One direction in a state."""
     table, streams = TABLES[kind]
-    made = Half(table, streams, error)
+    made = Half(Rules(table, streams, error))
     made.state = state
     return made
 
