@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 
 from remote_shell.cli.asking import answers
 from remote_shell.cli.key_list import the_list
 from remote_shell.config.checked import read_checked
-from remote_shell.config.paths import expand_home, shown
+from remote_shell.config.paths import expand_home, places, shown
 from remote_shell.errors import ConfigError, IdentityError, UsageError
 from remote_shell.identity import key_lines
 from remote_shell.identity.invitations import Invitations
 from remote_shell.identity.key_lines import KeyLine
 from remote_shell.identity.keys import PublicKey, parse_public_line
 from remote_shell.limits import DEFAULT_LIMITS
+
+_PRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")  # a whole fingerprint
 
 
 def authorize(arguments: argparse.Namespace) -> None:
@@ -48,8 +52,12 @@ def revoke(arguments: argparse.Namespace) -> None:
     path = the_list(arguments.authorized_keys)
     lines = key_lines.read(path)
     found: list[KeyLine] = []
+    gone: set[str] = set()
     for pattern in arguments.pattern:
         fitting = _fitting(lines, pattern)
+        if not fitting and arguments.jobs and _PRINT.fullmatch(pattern):
+            gone.add(pattern)  # taken away before, and its jobs are still there
+            continue
         if not fitting:
             raise ConfigError(
                 f"no key in {shown(path)} is or begins with {pattern[:100]!a}; see remote-shell keys list"
@@ -64,7 +72,36 @@ def revoke(arguments: argparse.Namespace) -> None:
     for line in taken:
         _say(f"taken away: {_described(line, of=shown(path))}")
     if taken:
-        _say("sessions that are open end within 5 s; what was started by --detach goes on")
+        _say("sessions that are open end within 5 s")
+    for fingerprint in sorted({line.fingerprint for line in taken if line.fingerprint} | gone):
+        _see_to_jobs(fingerprint, end=arguments.jobs)
+
+
+def _see_to_jobs(fingerprint: str, *, end: bool) -> None:
+    """What a key started by --detach outlives it, unless that is said. Raises ConfigError: it can't be known."""
+    from remote_shell.jobs.ending import end_jobs
+    from remote_shell.jobs.table import Table
+
+    table, principal = Table(os.path.join(places()["state"], "jobs"), DEFAULT_LIMITS), f"key:{fingerprint}"
+    try:
+        if not end:
+            running = sum(job.kept for job in table.of(principal))
+            if running:
+                how = f"to end {'it' if running == 1 else 'them'}: remote-shell keys revoke --jobs {fingerprint}"
+                _say(f"{_jobs(running)} that it started by --detach {'goes' if running == 1 else 'go'} on; {how}")
+            return
+        ended, left = end_jobs(table, principal, DEFAULT_LIMITS.kill_grace)
+    except OSError as error:
+        raise ConfigError(f"the jobs of {fingerprint} in {shown(table.root)}: {error.strerror or error}") from None
+    _say(f"{_jobs(len(ended))} of {fingerprint} ended")
+    if left:
+        raise ConfigError(
+            f"{_jobs(len(left))} of {fingerprint} did not end: {', '.join(left)}; see them in {shown(table.root)}"
+        )
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _fitting(lines: list[KeyLine], pattern: str) -> list[KeyLine]:

@@ -66,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_list(authorize)
     revoke = verb("revoke", "Takes keys away. When several fit, you are asked.")
     revoke.add_argument("pattern", metavar="KEY", nargs="*", help="a fingerprint or a comment, or how it begins")
+    revoke.add_argument(
+        "--jobs", action="store_true", help="end what they started by --detach; of a key that is gone, too"
+    )
     revoke.add_argument("--invitations", action="store_true", help="take back all invitations that are open")
     _add_list(revoke)
     for one in (show, invite, listed, authorize, revoke):

@@ -22,6 +22,7 @@ from remote_shell.identity.server_identity import ServerIdentity
 from tests.cli.person import Person
 from tests.cli.program import ARGV, WITHIN, call, environment, one_line
 from tests.identity.test_key_lines import ONE, RSA, THREE, TWO
+from tests.process.recorder import is_alive
 
 pytestmark = pytest.mark.screen  # as a file it takes long
 
@@ -288,6 +289,45 @@ def test_revoke_what_is_not_there(words: list[str], word: str, tmp_path: Path) -
     done = call("keys", "revoke", *words, home=tmp_path)
     assert done.returncode == 125 and word in one_line(done.stderr)
     assert path.read_text() == FULL
+
+
+def test_jobs_outlive_their_key_unless_that_is_said(tmp_path: Path) -> None:
+    with testing.server() as server:
+        with connect(server.targets["tls"], **server.options()) as host:
+            gentle = host.detach(["sleep", "1000"]).info()
+            deaf = host.detach("trap '' TERM; echo $$; while :; do sleep 0.05; done", shell=True)
+            next(deaf.logs(follow=True))  # it has come to that
+            pids = gentle.pid or 0, deaf.info().pid or 0
+            host.detach(["true"]).wait()
+        with connect(server.targets["unix"]) as other:  # somebody else's
+            kept = other.detach(["sleep", "1000"])
+            done = call("keys", "revoke", "test", home=server.home)
+            fingerprint = done.stdout.decode().split()[2]
+            assert done.returncode == 0 and b"2 jobs that it started by --detach go on" in done.stdout
+            assert f"remote-shell keys revoke --jobs {fingerprint}\n" in done.stdout.decode()
+            assert all(is_alive(pid) for pid in pids)
+            done = call("keys", "revoke", "--jobs", fingerprint, home=server.home)
+            assert (done.returncode, done.stdout.decode()) == (0, f"2 jobs of {fingerprint} ended\n")
+            assert not any(is_alive(pid) for pid in pids)
+            assert kept.info().state == "running"
+            again = call("keys", "revoke", "--jobs", fingerprint, home=server.home)
+            assert (again.returncode, again.stdout.decode()) == (0, f"0 jobs of {fingerprint} ended\n")
+
+
+def test_a_key_is_taken_away_with_its_jobs(tmp_path: Path) -> None:
+    with testing.server() as server:
+        with connect(server.targets["tls"], **server.options()) as host:
+            pid = host.detach(["sleep", "1000"]).info().pid or 0
+        done = call("keys", "revoke", "test", "--jobs", home=server.home)
+        assert done.returncode == 0 and b"taken away: " in done.stdout and b"1 job of SHA256:" in done.stdout
+        assert not is_alive(pid)
+
+
+def test_jobs_of_a_key_that_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, FULL)
+    for pattern in ("SHA256:abc", "SHA256:" + "a" * 44, "nobody"):
+        done = call("keys", "revoke", "--jobs", pattern, home=tmp_path)
+        assert done.returncode == 125 and "no key in" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize("verb", ["show", "invite", "list", "authorize", "revoke"])
