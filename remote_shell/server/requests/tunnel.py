@@ -237,7 +237,10 @@ class Tunnel(asyncio.Protocol):
         if self._output_ended:
             self._transport.close()
         elif self._transport.can_write_eof():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # ENOTCONN: the other side broke it a moment ago, and the loop has not seen that yet
+                self._transport.abort()
 
     def message(self, message: Message) -> None:
         """Signals and sizes are for commands."""
