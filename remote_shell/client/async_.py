@@ -25,7 +25,7 @@ from remote_shell.client.outcome import BYTES, TextMode, completed, expired, fai
 from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
 from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
-from remote_shell.client.redirect import DEVNULL, PIPE, check_run, is_captured, resolve
+from remote_shell.client.redirect import DEVNULL, PIPE, Redirect, check_run, is_captured, resolve
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import State
 from remote_shell.config.targets import Target
@@ -309,7 +309,7 @@ class AsyncHost(AsyncConnection):
         host, port = tunnels.address_of(listen, least=0)
         if not reverse:
             listener = tunnels.listener_on(host, port)
-            return self._noted(async_forward.AsyncLocalForward(listener, there, self._tunnel, on_error))
+            return self._noted(async_forward.AsyncLocalForward(listener, there, self._connect, on_error))
         await self._ready()
         message = tunnels.tunnel_message(self.conversation, "listen", host, port)
         state = tunnels.state_of(message)
@@ -335,17 +335,21 @@ class AsyncHost(AsyncConnection):
         self._forwards.append(tunnel)
         return tunnel
 
-    async def _tunnel(self, host: str, port: int) -> AsyncProcess:
-        return await self._open_tunnel(tunnels.tunnel_message(self.conversation, "connect", host, port))
+    async def open_connection(self, to: tunnels.Address, *, stdin: Any = PIPE, stdout: Any = PIPE) -> AsyncProcess:
+        """A connection to `to` as the server reaches it, shaped like a process; as `Host.open_connection`."""
+        return await self._connect(*tunnels.address_of(to, least=1), resolve(stdin, stdout, DEVNULL, Mode.HOLD))
 
-    async def _open_tunnel(self, message: Open) -> AsyncProcess:
+    async def _connect(self, host: str, port: int, redirect: Redirect = tunnels.JOINED) -> AsyncProcess:
+        return await self._open_tunnel(tunnels.tunnel_message(self.conversation, "connect", host, port), redirect)
+
+    async def _open_tunnel(self, message: Open, redirect: Redirect = tunnels.JOINED) -> AsyncProcess:
         await self._ready()
         state = tunnels.state_of(message)
         process = AsyncProcess(self, state)
-        process.open_files(tunnels.JOINED, BYTES)
+        process.open_files(redirect, BYTES)
         try:
             self._start(state, message)
-            process.begin(tunnels.JOINED, None)
+            process.begin(redirect, None)
             await process.until(lambda: state.started)
             self._raise_refusal(state, message)
         except BaseException:

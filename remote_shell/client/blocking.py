@@ -26,7 +26,7 @@ from remote_shell.client.outcome import BYTES, TextMode, completed, expired, fai
 from remote_shell.client.plan import Ask, Confirm, OnLost, Path, Plan, Trace
 from remote_shell.client.popen_arguments import PopenArguments, check_arguments
 from remote_shell.client.process import Mode, ProcessState
-from remote_shell.client.redirect import DEVNULL, NOWHERE, PIPE, check_run, is_captured, resolve
+from remote_shell.client.redirect import DEVNULL, NOWHERE, PIPE, Redirect, check_run, is_captured, resolve
 from remote_shell.client.remote import Remote, RemoteProcess
 from remote_shell.client.results import CompletedProcess
 from remote_shell.client.retry import State
@@ -413,7 +413,7 @@ class Host(BlockingConnection):
         host, port = tunnels.address_of(listen, least=0)
         if not reverse:
             listener = tunnels.listener_on(host, port)
-            return self._noted(tunnels.LocalForward(listener, there, self._tunnel, on_error))
+            return self._noted(tunnels.LocalForward(listener, there, self._connect, on_error))
         message = tunnels.tunnel_message(self._conversation, "listen", host, port)
         state = tunnels.state_of(message)
         remote = Remote(self._driver, self._conversation, state, NOWHERE, self._limits)
@@ -443,14 +443,23 @@ class Host(BlockingConnection):
         self._forwards.append(tunnel)
         return tunnel
 
-    def _tunnel(self, host: str, port: int) -> RemoteProcess:
-        return self._open_tunnel(tunnels.tunnel_message(self._conversation, "connect", host, port))
+    def open_connection(self, to: tunnels.Address, *, stdin: Any = PIPE, stdout: Any = PIPE) -> RemoteProcess:
+        """A connection to `to` as the server reaches it, shaped like a process: `stdin` goes there, `stdout` comes from there.
 
-    def _open_tunnel(self, message: Open) -> RemoteProcess:
+        No port is opened here. With None, or a descriptor or file, they are ours, as in `popen` (ssh -W). It ends when both sides have
+        ended: with 0, or with another status if it broke there. Raises UsageError, CommandRefusedError where the key may not or nobody
+        listens, ConnectionLostError.
+        """
+        return self._connect(*tunnels.address_of(to, least=1), resolve(stdin, stdout, DEVNULL, Mode.HOLD))
+
+    def _connect(self, host: str, port: int, redirect: Redirect = tunnels.JOINED) -> RemoteProcess:
+        return self._open_tunnel(tunnels.tunnel_message(self._conversation, "connect", host, port), redirect)
+
+    def _open_tunnel(self, message: Open, redirect: Redirect = tunnels.JOINED) -> RemoteProcess:
         state = tunnels.state_of(message)
-        process = RemoteProcess(self._driver, self._conversation, state, tunnels.JOINED, self._limits)
+        process = RemoteProcess(self._driver, self._conversation, state, redirect, self._limits)
         try:
-            process.open_files(tunnels.JOINED, BYTES, 0)
+            process.open_files(redirect, BYTES, 0)
             process.serve(lambda: state.started, first=partial(self._start, state, message, process, None))
             self._raise_refusal(state, message)
         except BaseException:

@@ -27,7 +27,7 @@ OnError = Callable[[str], None]
 READ_SIZE = 64 * 1024
 BACKLOG = 128
 LOOPBACK = "127.0.0.1"
-JOINED = Redirect(True, -1, Mode.HOLD, -1, Mode.DROP, -1, False)  # both ways, and nothing on stderr
+JOINED: Redirect = Redirect(True, -1, Mode.HOLD, -1, Mode.DROP, -1, False)  # both ways, and nothing on stderr
 
 
 def address_of(value: Address, *, least: int) -> tuple[str, int]:

@@ -24,7 +24,7 @@ class Option(NamedTuple):
     sets: str = ""  # the line of ssh_config(5) that means the same; the argument comes behind it
 
 
-_TUNNEL = "only -L and -R are built of ssh's tunnels"
+_TUNNEL = "SOCKS is not built; -L and -R are tunnels to one place"
 _SHARING = "a connection is shared without being asked for (remote-shell mux)"
 
 OPTIONS: dict[str, Option] = {
@@ -79,7 +79,7 @@ OPTIONS: dict[str, Option] = {
     "t": Option("served", "a terminal for the command, if stdin is one; -tt: in any case"),
     "V": Option("served", "prints the version on stderr"),
     "v": Option("served", "says more on stderr", sets="LogLevel VERBOSE"),
-    "W": Option("refused", _TUNNEL, "host:port"),
+    "W": Option("served", "stdin and stdout are a connection from there to host:port; nothing runs", "host:port"),
     "w": Option("refused", "network devices are not forwarded", "local_tun[:remote_tun]"),
     "X": Option("refused", "X11 is not forwarded"),
     "x": Option("ignored", "X11 is never forwarded"),
@@ -99,6 +99,7 @@ class CommandLine:
         self.log_file: str | None = None
         self.prints_settings = False  # -G
         self.prints_version = False  # -V
+        self.joined: tuple[str, int] | None = None  # -W: host and port
         self.trace: str | None = None  # --trace[=FILE], which ssh has not: "" is stderr
         self.allow: str | None = None  # --allow WHAT, which ssh has not
 
@@ -113,6 +114,7 @@ class CommandLine:
             and settings.terminal in ("auto", "no")
             and not settings.flag("forkafterauthentication")
             and not settings.is_verbose
+            and self.joined is None
             and self.trace is None
             and self.allow is None
             and not settings.tunnels
@@ -195,7 +197,19 @@ def _take(line: CommandLine, letter: str, option: Option, argument: str) -> None
         line.log_file = argument
     elif letter == "G":
         line.prints_settings = True
+    elif letter == "W":
+        if line.joined is not None:
+            raise UsageError("-W was given twice, and stdin can go to one place")
+        line.joined = _joined(argument)
     elif letter == "V":
         line.prints_version = True
     else:
         raise AssertionError(f"-{letter} is served by nobody")
+
+
+def _joined(text: str) -> tuple[str, int]:
+    host, _, digits = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
+        raise UsageError(f"-W {text[:200]!a}: write host:port, or [address]:port")
+    return host, int(digits)

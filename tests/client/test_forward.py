@@ -382,9 +382,69 @@ def test_what_a_line_says_now_counts(strict: testing.RunningServer, service: Dig
         assert "may not forward" in tunnel.last_error
 
 
+# --- connections without a port here
+
+
+def test_a_connection_is_shaped_like_a_process(host: Host, service: Digester) -> None:
+    data = os.urandom(3_000_000)
+    for to in (service.port, f"127.0.0.1:{service.port}", ("127.0.0.1", service.port)):
+        with host.open_connection(to) as connection:
+            assert connection.communicate(data) == (hashlib.sha256(data).hexdigest().encode(), None)
+            assert connection.returncode == 0
+
+
+def test_a_connection_of_descriptors_of_ours(host: Host, service: Digester, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"from a file")
+    with (tmp_path / "in").open("rb") as given, (tmp_path / "out").open("wb") as taken:
+        connection = host.open_connection(service.port, stdin=given, stdout=taken)
+        assert connection.wait() == 0
+        connection.communicate()
+    assert (tmp_path / "out").read_text() == hashlib.sha256(b"from a file").hexdigest()
+
+
+def test_a_connection_that_breaks_there_has_another_status(host: Host) -> None:
+    """Whether the end of what goes there meets a connection that is broken already, or does not."""
+    for _ in range(20):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            connection = host.open_connection(listening.getsockname()[1])
+            far, _ = listening.accept()
+            reset(far)
+            assert connection.communicate(b"")[0] == b"" and connection.returncode
+    assert host.run(["true"]).returncode == 0
+
+
+def test_a_connection_to_nowhere_is_refused(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(CommandRefusedError, match="Connection refused"):
+        host.open_connection(port)
+    for wrong in (0, 65536, "db", "db:x", "\0:1"):
+        with pytest.raises(UsageError):
+            host.open_connection(wrong)
+    assert host.run(["true"]).returncode == 0
+
+
+def test_a_key_that_may_not_forward_may_not_connect(strict: testing.RunningServer, service: Digester) -> None:
+    keyed(strict, "no-port-forwarding")
+    with connect(strict.targets["tls"], **strict.options("tls")) as host:
+        with pytest.raises(CommandRefusedError, match="may not forward"):
+            host.open_connection(service.port)
+        assert not service.open
+
+
+async def test_a_connection_of_the_asyncio_front(server: testing.RunningServer, service: Digester) -> None:
+    async with connect_async(server.targets["unix"]) as host:
+        connection = await host.open_connection(service.port)
+        assert await connection.communicate(b"x" * 1_000_000) == (
+            hashlib.sha256(b"x" * 1_000_000).hexdigest().encode(),
+            None,
+        )
+        assert connection.returncode == 0
+
+
 def test_a_name_with_a_nul_is_answered(host: Host) -> None:
     with pytest.raises(CommandRefusedError, match="can't connect"):  # our own front would not ask
-        host._tunnel("127.0.0.1\0x", 80)
+        host._connect("127.0.0.1\0x", 80)
     assert host.run("echo well", shell=True, stdout=-1).stdout == b"well\n"
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from remote_shell import testing
+from remote_shell.client.blocking import connect
+from remote_shell.client.forward import reset
 from remote_shell.errors import UsageError
 from remote_shell.ssh.options import parse
 from remote_shell.ssh.settings import Tunnel, parse_tunnel
@@ -95,6 +98,88 @@ def test_a_port_that_is_taken(target: str, service: socket.socket, tmp_path: Pat
             out, err = process.communicate(b"", timeout=WITHIN)
             assert (out, process.returncode) == (b"", 255)
             assert b"ddress already in use" in err and err.count(b"\n") == 1
+
+
+def test_stdin_and_stdout_are_the_connection(target: str, service: socket.socket, tmp_path: Path) -> None:
+    port = service.getsockname()[1]
+    with start(tmp_path, "-L", "1:127.0.0.1:1", "-W", f"127.0.0.1:{port}", target) as process:  # -W alone counts
+        far, _ = service.accept()
+        with far:
+            assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+            process.stdin.write(b"hello")
+            process.stdin.flush()
+            assert far.recv(100) == b"hello"
+            far.sendall(b"back")
+            assert process.stdout.read(4) == b"back"
+            process.stdin.close()
+            assert far.recv(100) == b""
+            far.sendall(b"late")
+        assert process.stdout.read() == b"late"
+        assert process.wait(WITHIN) == 0 and process.stderr.read() == b""
+
+
+def test_a_jump_host_for_another_client(target: str, tmp_path: Path) -> None:
+    with testing.server(("tls:127.0.0.1:0",)) as beyond:
+        at = beyond.targets["tls"].removeprefix("tls:")
+        through = [*ARGV, "ssh", "-W", at, target]
+        with socket.socket() as near:  # a client that reaches the second server through the first one alone
+            near.bind(("127.0.0.1", 0))
+            near.listen()
+
+            def carry() -> None:
+                sock, _ = near.accept()
+                with sock:
+                    subprocess.run(
+                        through, env=environment(tmp_path), stdin=sock.fileno(), stdout=sock.fileno(), check=True
+                    )
+
+            carrier = threading.Thread(target=carry)
+            carrier.start()
+            name = f"tls:127.0.0.1:{near.getsockname()[1]}"
+            with connect(name, **beyond.options()) as host:
+                assert host.run(["echo", "there"], capture_output=True).stdout == b"there\n"
+            carrier.join(WITHIN)
+
+
+def test_a_connection_that_breaks_or_is_refused(target: str, service: socket.socket, tmp_path: Path) -> None:
+    with start(tmp_path, "-W", f"127.0.0.1:{service.getsockname()[1]}", target) as process:
+        far, _ = service.accept()
+        reset(far)
+        assert process.communicate(b"", timeout=WITHIN)[0] == b"" and process.returncode == 255
+    with start(tmp_path, "-W", "127.0.0.1:1", target) as process:
+        out, err = process.communicate(b"", timeout=WITHIN)
+        assert (out, process.returncode) == (b"", 255) and b"can't connect to 127.0.0.1:1" in err
+        assert err.count(b"\n") == 1
+
+
+def test_it_ends_with_its_caller(target: str, service: socket.socket, tmp_path: Path) -> None:
+    with start(tmp_path, "-W", f"127.0.0.1:{service.getsockname()[1]}", target) as process:
+        far, _ = service.accept()
+        with far:
+            far.settimeout(WITHIN)
+            process.terminate()
+            with contextlib.suppress(ConnectionResetError):
+                assert far.recv(100) == b""
+            assert process.wait(WITHIN) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("text", ["22", "h:", ":22", "h:0", "h:65536", "h:x", "", "h:²"])
+def test_what_is_no_place_for_stdin(text: str) -> None:
+    with pytest.raises(UsageError, match="-W"):
+        parse(["-W", text, "host"])
+
+
+def test_a_place_for_stdin() -> None:
+    assert parse(["-W", "[::1]:22", "host"]).joined == ("::1", 22)
+    assert not parse(["-W", "h:22", "host", "true"]).is_shareable
+    with pytest.raises(UsageError, match="twice"):
+        parse(["-Wa:1", "-W", "b:2", "host"])
+
+
+def test_stdin_that_goes_elsewhere_and_a_command(target: str, tmp_path: Path) -> None:
+    with start(tmp_path, "-W", "127.0.0.1:1", target, "echo ran") as process:
+        out, err = process.communicate(b"", timeout=WITHIN)
+    assert process.returncode == 255 and out == b"" and b"-W runs nothing" in err
 
 
 def test_cleared_ones_do_not_listen(target: str, service: socket.socket, tmp_path: Path) -> None:

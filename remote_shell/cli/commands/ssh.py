@@ -50,9 +50,9 @@ do to our terminal besides drawing. Such calls share no connection.
 
 options of ssh(1) are served, ignored where nothing depends on them, or refused
 by name:
-  served   -E -e -F -f -G -g -i -L -l -N -n -o -p -q -R -S -s -T -t -V -v
+  served   -E -e -F -f -G -g -i -L -l -N -n -o -p -q -R -S -s -T -t -V -v -W
   ignored  -4 -6 -a -C -c -k -M -m -x -y
-  refused  -A -B -b -D -I -J -K -O -P -Q -W -w -X -Y
+  refused  -A -B -b -D -I -J -K -O -P -Q -w -X -Y
 
 exit status: the command's own; 255 for a signal that ended it, and for every
 failure of ours
@@ -142,12 +142,14 @@ class _Errand:
         self.command = command or remote
         self.subsystem = settings.text("sessiontype").lower() == "subsystem"
         self.nothing = settings.text("sessiontype").lower() == "none"
+        if line.joined is not None and self.command:
+            raise UsageError("-W runs nothing, and a command was given; leave one of them away")
         if self.nothing and self.command:
             raise UsageError("-N runs nothing, and a command was given; leave one of them away")
         if self.subsystem and not self.command:
             raise UsageError("-s needs the name of a subsystem behind the host: sftp")
         self.background = settings.flag("forkafterauthentication")
-        if self.background and not (self.command or self.nothing):
+        if self.background and not (self.command or self.nothing or line.joined is not None):
             raise UsageError("-f needs a command to leave running, or -N")
         self.no_stdin = self.background or settings.flag("stdinnull")
         self.terminal = self._wants_terminal()
@@ -156,7 +158,7 @@ class _Errand:
     def _wants_terminal(self) -> bool:
         """As ssh.c decides it."""
         wish = self._settings.terminal
-        if self.subsystem or self.nothing or wish == "no":
+        if self.subsystem or self.nothing or self._line.joined is not None or wish == "no":
             return False
         if wish == "force":
             return True
@@ -178,6 +180,8 @@ class _Errand:
         on_state = Notices(str(target), complain, timer).on_state if os.isatty(2) else None
         with _Leaving() as leaving, open_remote(self.place, self._answers() | self._trace(), on_state) as host:
             leaving.begin()
+            if self._line.joined is not None:
+                return self._join(host, self._line.joined, started)
             if not self._open_tunnels(host):
                 return FAILED
             if self.nothing:
@@ -201,6 +205,13 @@ class _Errand:
             mux.share(self._words)  # not before: a signal meanwhile would meet nobody who takes leave of the command
         assert end is not None, "it ended"
         return FAILED if end.signal is not None else end.status or 0
+
+    def _join(self, host: Any, to: tuple[str, int], started: Callable[[], None]) -> int:
+        """-W: until both sides have ended. There are no other tunnels then, as in ssh."""
+        connection = host.open_connection(to, stdin=DEVNULL if self.no_stdin else None, stdout=None)
+        started()
+        connection.communicate()
+        return FAILED if connection.returncode else 0
 
     def _shown(self, process: Any) -> AbstractContextManager[None]:
         if not (os.isatty(1) or os.isatty(2)):
