@@ -100,7 +100,11 @@ class OutputPipe:
             self.sink.on_output(self.stream, data)
 
     def close(self) -> None:
-        """Give the pipe up: a child that writes on gets SIGPIPE."""
+        """Give the pipe up: a child that writes on gets SIGPIPE.
+
+        Who owns it is let go: what knows nobody is gone at once, and its memory is the next command's, still in the caches.
+        """
+        self._changed = _nobody
         if self.fd >= 0:
             self._ended, self.fd, self.due = self.fd, -1, 0
         self.tidy()
@@ -172,3 +176,7 @@ class OutputPipe:
         if self._watched >= 0:
             self._poller.drop(self._watched)
             self._watched = -1
+
+
+def _nobody() -> None:
+    """Stands for `changed` after `close`."""

@@ -228,7 +228,6 @@ class PipeProcess:
         for output in self._outputs:
             output.sink = _NOBODY
             output.close()
-        self._outputs = ()  # they know us: what knows nobody is gone at once, and its memory is the next command's, still in the caches
         if self.stdin is not None:
             self.stdin.close()
 
