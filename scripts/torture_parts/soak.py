@@ -1,7 +1,7 @@
 """Ten minutes of mixed load by 50 clients through a faulty proxy: every answer is compared, and the server's memory looked at.
 
-Commands, input and output, failures, timeouts, ids, live shells and files, each on a connection that is cut again and again, stalls for a
-while, and passes slices. Clients are threads of this process, the proxy is tests/proxy.py.
+Commands, input and output, failures, timeouts, ids, live shells, files and tunnels, each on a connection that is cut again and
+again, stalls for a while, and passes slices. Clients are threads of this process, the proxy is tests/proxy.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import statistics
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 from remote_shell import PIPE
 from remote_shell.client.blocking import connect
+from remote_shell.client.forward import reset
 from remote_shell.testing import RunningServer, server
 from tests.proxy import Proxy
 from tests.server.conftest import children_of, descriptors, resident
@@ -27,7 +29,8 @@ from torture_parts.figure import Figure, Settings, at_most, none, show, told
 CLIENTS = 50
 # Ids of ended commands are remembered, by default 100,000, 0.7 KiB each: more than these minutes bring, so memory would grow as it should
 REMEMBERED = 1000
-CONFIG = f"[limits]\ncommands_remembered_max = {REMEMBERED}\ntransfers_max = {CLIENTS}\n"  # by default 32 at once, and then a refusal
+# by default 32 transfers at once, and then a refusal
+CONFIG = f"allow_tcp_forwarding = true\n[limits]\ncommands_remembered_max = {REMEMBERED}\ntransfers_max = {CLIENTS}\n"
 MIB = 2**20
 SECOND = 1.0
 
@@ -133,6 +136,40 @@ def conversation(host: Any, rng: random.Random, folder: str) -> None:
             expect(process.stdout.readline(), b"%d\n" % number)
 
 
+def tunnel(host: Any, rng: random.Random, folder: str) -> None:
+    """A connection from there, which ends in order, or breaks at a chosen moment: the session has to go on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = host.open_connection(listening.getsockname()[1])
+        far, _ = listening.accept()
+    with far:
+        how = rng.choice(("in order", "broken there", "broken there while our half ends", "given up here"))
+        if how == "in order":
+            data = rng.randbytes(rng.choice((1, 100_000)))
+            answering = threading.Thread(target=answer, args=(far,))
+            answering.start()
+            expect(near.communicate(data)[0], hashlib.sha256(data).digest())
+            expect(near.returncode, 0)
+            answering.join()
+        elif how == "given up here":
+            near.abandon()
+        else:
+            if how == "broken there":
+                far.sendall(b"x")
+                near.stdout.read(1)
+            reset(far)
+            near.communicate()
+            expect(near.returncode, 1)
+    expect(host.run(["true"]).returncode, 0)
+
+
+def answer(far: socket.socket) -> None:
+    digest = hashlib.sha256()
+    while data := far.recv(65536):
+        digest.update(data)
+    far.sendall(digest.digest())
+    far.shutdown(socket.SHUT_WR)
+
+
 KINDS: dict[str, Callable[[Any, random.Random, str], None]] = {
     "echo": echo,
     "input": through_cat,
@@ -142,6 +179,7 @@ KINDS: dict[str, Callable[[Any, random.Random, str], None]] = {
     "shell": shell,
     "files": files,
     "conversation": conversation,
+    "tunnel": tunnel,
 }
 
 
