@@ -177,7 +177,7 @@ async def _person(
     screen = Screen(
         terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"), plain=plain
     )
-    repl = Repl(screen, os.uname().nodename if trial else target, *settings, allowed_for(target, allowed))
+    repl = Repl(screen, os.uname().nodename if trial else target, *settings, allowed_for(target, allowed), trial=trial)
     kept: OnLost = "keep" if settings.on_lost != "kill" and repl.on_terminal else "kill"
     connecting = connect_async(target, on_state=repl.on_state, on_lost=kept, **answers(gone), **options, **_PATIENT)
     try:
