@@ -207,7 +207,11 @@ def _line(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     kind = fault["type"]
     if kind == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"audit": AuditConfig, "recording": RecordingConfig}
+        models: dict[str, type[BaseModel]] = {
+            "audit": AuditConfig,
+            "recording": RecordingConfig,
+            "sandbox": SandboxConfig,
+        }
         model = models.get(str(fault["loc"][0]), ServerConfig) if len(fault["loc"]) > 1 else ServerConfig
         return f"unknown key {key!a}; known are {', '.join(model.model_fields)}"
     allowed = {
