@@ -584,7 +584,8 @@ class Repl:
         """Leave the shell to itself, which ends us by DetachedError; False: it can't be done."""
         if self._trial:
             self.screen.note(
-                "this server is gone when you leave, and so is its shell; one that can be left: remote-shell serve", "red"
+                "this server is gone when you leave, and so is its shell; one that can be left: remote-shell serve",
+                "red",
             )
             return False
         if self._shell is None or not self.on_terminal or self._telling.notices.away:
