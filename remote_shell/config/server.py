@@ -144,7 +144,8 @@ class ServerConfig(BaseModel):
         """`limits` with `grace` in them. One that was set is also the longest, unless `grace_max` says otherwise."""
         grace = self.limits.grace if self.grace is None else self.grace
         most = self.limits.grace_max
-        if grace != DEFAULT_LIMITS.grace and most == DEFAULT_LIMITS.grace_max:
+        said = self.grace is not None or grace != DEFAULT_LIMITS.grace
+        if said and most == DEFAULT_LIMITS.grace_max:
             most = grace
         return dataclasses.replace(self.limits, grace=grace, grace_max=most)
 
