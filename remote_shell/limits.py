@@ -6,13 +6,13 @@ frozen: who needs other figures (a test, a config) makes another one with `datac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Limits:
     """The bounds of one end of a connection."""
 
@@ -201,6 +201,13 @@ class Limits:
             value = getattr(self, name)
             if type(value) is not int and not (kind == "float" and type(value) is float):
                 raise TypeError(f"limits: {name}={value!r} is no {'whole ' if kind == 'int' else ''}number")
+
+    def __repr__(self) -> str:
+        """What differs from the defaults: a hundred figures would stand in the middle of `help(connect)`."""
+        own = [
+            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default
+        ]
+        return f"Limits({', '.join(own)})"
 
 
 DEFAULT_LIMITS = Limits()

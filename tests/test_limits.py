@@ -27,3 +27,10 @@ def test_a_time_is_a_number(value: Any) -> None:
 
 def test_every_limit_is_one_of_the_two() -> None:
     assert {field.type for field in fields(Limits)} == {"int", "float"}
+
+
+def test_it_shows_what_is_not_as_ever() -> None:
+    """It is the default of an argument, and so in what `help` shows of `connect`."""
+    assert repr(DEFAULT_LIMITS) == "Limits()"
+    other = replace(DEFAULT_LIMITS, grace=5.0, window=70000)
+    assert repr(other) == "Limits(window=70000, grace=5.0)"

@@ -107,10 +107,13 @@ def add_verbose(parser: argparse._ActionsContainer) -> None:
 
 
 def seconds(text: str) -> float:
-    """A time above zero. argparse shows this function's name in its error, hence the name."""
-    value = float(text)
+    """A time above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e9:  # nan compares false
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!a}: must be a number of seconds above 0, such as 30 or 0.5")
     return value
 
 

@@ -20,6 +20,7 @@ from remote_shell.cli import exit_status, own_texts
 from remote_shell.cli.background import Background
 from remote_shell.cli.editor import Editor
 from remote_shell.cli.history import state_path
+from remote_shell.cli.main import describe
 from remote_shell.cli.own_info import facts
 from remote_shell.cli.ran import Commands, Ran
 from remote_shell.cli.screen import Screen, printable
@@ -103,11 +104,11 @@ class OwnCommands:
             await asyncio.wait({self._task})
             return None if self._task.cancelled() else self._task.result()
         except WrongError as error:
-            return self._failed(error, exit_status.USAGE)
+            return self._failed(str(error), exit_status.USAGE)
         except FaultError as error:
-            return self._failed(error, 1)
+            return self._failed(str(error), 1)
         except RemoteShellError as error:
-            return self._failed(error, exit_status.of_error(error))
+            return self._failed(describe(error), exit_status.of_error(error))
         except asyncio.CancelledError:
             self._leaving = True
             raise
@@ -309,8 +310,8 @@ class OwnCommands:
 
     # --- within
 
-    def _failed(self, error: Exception, status: int) -> int:
-        self._screen.note(str(error), "red")
+    def _failed(self, text: str, status: int) -> int:
+        self._screen.note(text, "red")
         self._screen.ended(status, None, 0.0)
         return status
 

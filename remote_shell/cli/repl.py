@@ -67,11 +67,15 @@ class Repl:
         prefix: str = own_line.PREFIX,
         on_lost: OnLost = "kill",
         allowed: Allowed = NOTHING_ALLOWED,
+        *,
+        trial: bool = False,
     ) -> None:
+        """`trial`: the server goes when we do, and no shell can be left there."""
         self.screen = screen
         self.status = 0  # of the last command
         self.commands = Commands()
         self._name = name
+        self._trial = trial
         self._on_lost = on_lost  # "kill", "keep" or "ask": what becomes of the shell when its window is closed
         self._question = -1  # what takes back the question that is asked
         self._telling = Telling(screen, name, self._tell_details, keeps=on_lost != "kill")
@@ -579,6 +583,12 @@ class Repl:
 
     async def _detach(self) -> bool:
         """Leave the shell to itself, which ends us by DetachedError; False: it can't be done."""
+        if self._trial:
+            self.screen.note(
+                "this server is gone when you leave, and so is its shell; one that can be left: remote-shell serve",
+                "red",
+            )
+            return False
         if self._shell is None or not self.on_terminal or self._telling.notices.away:
             self.screen.note(
                 f"no contact with {self._name}"

@@ -406,8 +406,9 @@ class Host(BlockingConnection):
         """A tunnel: whoever connects to `listen` here reaches `to` as the server does; with `reverse`, there and as we do (ssh -L, -R).
 
         An address is a port on loopback, "HOST:PORT" or (HOST, PORT); port 0 listens on any, and `address` of what is returned says
-        which. `on_error` hears, in a thread of the tunnel's, of connections that came to nothing. The tunnel ends with its `close`, or
-        with this host. Raises UsageError, OSError for what can't listen here, CommandRefusedError where the key may not.
+        which. `on_error` hears, in a thread of the tunnel's, of connections that came to nothing, also since the key may not have them:
+        without `reverse` the server is asked at each, and not before. The tunnel ends with its `close`, or with this host. Raises
+        UsageError, OSError for what can't listen here, and with `reverse` CommandRefusedError where the key may not.
         """
         there = tunnels.address_of(to, least=1)
         host, port = tunnels.address_of(listen, least=0)

@@ -190,7 +190,6 @@ def _cure(code: str) -> str:
         "id_not_kept": "; nothing was run; the server's log has it too, and commands without an id still run",
         "id_burnt": "; it was asked about this id before it came, so it never runs: choose another one",
         "too_many_channels": "; wait until some commands of this connection have ended, or connect once more",
-        "resources": "; the machine is out of processes, memory or descriptors: try again later",
         "shutting_down": "; connect again when the server is back",
         "no_such_shell": "; list those that there are, or start a new one",
         "too_many_commands": "; wait until some have ended: it counts those of all connections",

@@ -91,9 +91,11 @@ def _not_installed(trip: Trip, end: Ended) -> ConnectError:
             f"{trip.name}: there is no {trip.remote_command!r} there{_said(end)}; it comes from remote_command in hosts.toml. Look: "
             f"{host} 'command -v remote-shell; ls ~/.local/bin'"
         )
+    # Not by its name: what PyPI has under it is somebody else's.
     return ConnectError(
-        f"{trip.name}: remote-shell is not installed there{_said(end)}. Install it: {host} pipx install remote-shell (or: {host} "
-        'python3 -m pip install --user remote-shell). If it is somewhere else: remote_command = "/path/of/remote-shell" in hosts.toml'
+        f"{trip.name}: remote-shell is not installed there{_said(end)}. Install it, here in the folder of its source: "
+        f"tar c --exclude=.venv . | {host} 'mkdir -p remote_shell && tar x -C remote_shell && pipx install ./remote_shell'. "
+        'If it is somewhere else: remote_command = "/path/of/remote-shell" in hosts.toml'
     )
 
 

@@ -144,7 +144,8 @@ class ServerConfig(BaseModel):
         """`limits` with `grace` in them. One that was set is also the longest, unless `grace_max` says otherwise."""
         grace = self.limits.grace if self.grace is None else self.grace
         most = self.limits.grace_max
-        if grace != DEFAULT_LIMITS.grace and most == DEFAULT_LIMITS.grace_max:
+        said = self.grace is not None or grace != DEFAULT_LIMITS.grace
+        if said and most == DEFAULT_LIMITS.grace_max:
             most = grace
         return dataclasses.replace(self.limits, grace=grace, grace_max=most)
 
@@ -207,7 +208,11 @@ def _line(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     kind = fault["type"]
     if kind == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"audit": AuditConfig, "recording": RecordingConfig}
+        models: dict[str, type[BaseModel]] = {
+            "audit": AuditConfig,
+            "recording": RecordingConfig,
+            "sandbox": SandboxConfig,
+        }
         model = models.get(str(fault["loc"][0]), ServerConfig) if len(fault["loc"]) > 1 else ServerConfig
         return f"unknown key {key!a}; known are {', '.join(model.model_fields)}"
     allowed = {

@@ -77,11 +77,14 @@ _SETTINGS = b"set +H +o history; history -c; unset HISTFILE MAILCHECK; shopt -s 
 
 
 def start_text(stderr_fd: int, status_fd: int, text_fd: int) -> bytes:
-    """The first typed lines: no prompt before stderr is the user's, descriptors in their places, the report defined."""
+    """The first typed lines: no prompt before stderr is the user's, descriptors in their places, the report defined.
+
+    The first of them says that there is no history file: a shell that is hung up behind it would write it into the account's.
+    """
     moves = (b"2>&%d" % stderr_fd, b"%d>&%d" % (STATUS_FD, status_fd), b"%d<&%d" % (TEXT_FD, text_fd))
     closes = (b"%d>&-" % fd for fd in (stderr_fd, status_fd, text_fd))
     return (
-        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND; exec %s %s\n" % (b" ".join(moves), b" ".join(closes))
+        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND HISTFILE; exec %s %s\n" % (b" ".join(moves), b" ".join(closes))
         + _SETTINGS
         + _REPORT
     )

@@ -29,6 +29,7 @@ from remote_shell.process.environment import DEFAULT_PATH
 
 _DEFAULT_PATH = DEFAULT_PATH.encode()
 _NO_RESOURCES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+_EXHAUSTED = "; the machine is out of processes, memory or descriptors: try again later"
 
 
 def spawn(
@@ -196,7 +197,7 @@ def _bad_directory(cwd: bytes, number: int | None) -> WorkingDirectoryError:
 
 def no_resources(error: OSError) -> CommandRefusedError:
     """For a system call that failed because descriptors, memory or processes ran out. The code says what to do: to wait."""
-    return CommandRefusedError(f"cannot fork: {os.strerror(error.errno or 0)}", "resources")
+    return CommandRefusedError(f"cannot fork: {os.strerror(error.errno or 0)}{_EXHAUSTED}", "resources")
 
 
 def _start_error(error: OSError, name: bytes, program: bytes, cwd: bytes) -> CommandError:
@@ -211,7 +212,9 @@ def _start_error(error: OSError, name: bytes, program: bytes, cwd: bytes) -> Com
     if error.filename == cwd and program != cwd:
         return _bad_directory(cwd, error.errno)
     if error.filename is None:
-        return CommandRefusedError(f"cannot start {show(name)}: {os.strerror(error.errno or 0)}", "resources")
+        return CommandRefusedError(
+            f"cannot start {show(name)}: {os.strerror(error.errno or 0)}{_EXHAUSTED}", "resources"
+        )
     try:
         _check_directory(cwd)  # a relative program in a missing directory is the directory's fault
     except WorkingDirectoryError as fault:

@@ -72,6 +72,7 @@ REQUESTS: dict[str, Callable[[Context, SessionChannel, Open], Request | None]] =
     "put": start_put,
     "get": start_get,
 }
+_NOT_ALLOWED = ("not_permitted", "forwarding_denied")
 _COMMANDS = ("exec", "shell", "attach")  # what max-commands counts; a shell that nobody has is counted where it is
 
 
@@ -219,7 +220,12 @@ class ServerSession:
         self._context.audit.write((Resume if resumed else Login)(method, software), self.who)
 
     def tell_refusal(self, request: str, ident: str, why: Rejected) -> None:
-        """Have a refusal in the audit. Not its text: that may name what the client sent, its environment too."""
+        """Have a refusal in the audit. Not its text: that may name what the client sent, its environment too.
+
+        What a key may not do is in the log as well, with the reason.
+        """
+        if why.code in _NOT_ALLOWED:
+            log.warning("%s: %s refused: %s", self.principal, request, why.detail)
         self._context.audit.write(Refused(request, ident, why.code, why.errno), self.who)
 
     @property
@@ -434,7 +440,6 @@ class ServerSession:
                 self._context.audit.asked(message.request, message.id, message.signal, message.force, self.who)
             request = REQUESTS[message.request](self._context, channel, message)
         except NotPermittedError as error:
-            log.warning("%s: %s refused: %s", self.principal, message.request, error)
             channel.reject(error.code, str(error))
             return
         except LocalProtocolError as error:

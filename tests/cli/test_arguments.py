@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import pytest
 
 from remote_shell.cli import arguments, exit_status
+from remote_shell.cli.main import COMMANDS
 from remote_shell.errors import CommandNotExecutableError, CommandNotFoundError, ConnectError, WorkingDirectoryError
+from tests.cli.program import call, one_line
 
 
 @pytest.mark.parametrize(
@@ -40,9 +45,32 @@ def test_environment_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", "", "1e10"])
 def test_seconds_are_above_zero(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(argparse.ArgumentTypeError, match="a number of seconds above 0"):
         arguments.seconds(text)
     assert arguments.seconds("0.5") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        ("run --timeout 0 box true", "a number of seconds above 0, such as 30"),
+        ("serve --idle-exit never", "a number of seconds above 0, such as 30"),
+        ("map --parallel 0 box true", "a whole number of 1 or more"),
+        ("map --max-failures 1.5 box true", "a whole number of 1 or more"),
+        ("shell --prefix ab box", "one sign, such as ','"),
+        ("keys invite --minutes ten", "a number of minutes above 0, and at most 10080"),
+    ],
+)
+def test_a_value_that_is_none_is_told_what_would_be_one(words: str, cure: str, tmp_path: Path) -> None:
+    done = call(*words.split(), home=tmp_path)
+    assert done.returncode == 2 and cure in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_usage_says_that_trace_takes_a_word(name: str, tmp_path: Path) -> None:
+    """Its file comes behind "="; a word behind a blank is the target."""
+    said = call(name, "--help", home=tmp_path).stdout.decode()
+    assert "--trace FILE" not in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

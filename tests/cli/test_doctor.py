@@ -301,6 +301,17 @@ def test_a_bash_that_is_missing_or_too_old(home: Path, monkeypatch: pytest.Monke
     assert found.level == "fault" and "live shells need 4" in found.text
 
 
+def test_the_shell_of_the_settings_is_the_one_that_is_looked_at(home: Path) -> None:
+    (home / "server.toml").write_text('shell = "/opt/gone/zsh"\n')
+    _, findings = doctor(home, "--config", str(home / "server.toml"))
+    assert "there is no /opt/gone/zsh, the shell of the settings" in of(findings, "login shell", "fault")["text"]
+    (home / "zsh").write_text("#!/bin/sh\n")
+    (home / "zsh").chmod(0o755)
+    (home / "server.toml").write_text(f'shell = "{home}/zsh"\n')
+    _, findings = doctor(home, "--config", str(home / "server.toml"))
+    assert f"{home}/zsh is ready" in of(findings, "login shell", "ok")["text"]
+
+
 def test_startup_files_that_take_long(home: Path) -> None:
     (home / ".bash_profile").write_text(f"echo $$ > {home}/pid; exec sleep 20\n")
     _, findings = doctor(home)

@@ -52,6 +52,15 @@ def test_put_and_get(target: str, tmp_path: Path) -> None:
 # --- what is wrong, and help
 
 
+def test_what_can_not_start_beside_the_shell_says_why(target: str, tmp_path: Path) -> None:
+    """In our words, which say what to do, and not as "[Errno 2]"."""
+    (tmp_path / "gone").mkdir()
+    with repl(target, tmp_path) as terminal:
+        run(terminal, f"cd {tmp_path}/gone && rmdir {tmp_path}/gone")
+        shown = lines(terminal, ":bg true")
+        assert "cannot enter the directory" in shown[0] and "Errno" not in " ".join(shown)
+
+
 def test_a_wrong_one_is_told_and_never_sent(target: str, tmp_path: Path) -> None:
     with repl(target, tmp_path) as terminal:
         assert lines(terminal, ":jbos") == ["no command :jbos; did you mean :jobs?", "✗ 2"]

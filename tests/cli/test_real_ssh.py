@@ -205,7 +205,7 @@ def test_a_startup_file_that_reads_gets_nothing_of_ours(here: Here, there: There
 
 def test_what_is_told(here: Here, there: There) -> None:
     (there.home / ".local" / "bin" / "remote-shell").unlink()
-    with pytest.raises(ConnectError, match="not installed there .looked in .*ssh box pipx"):
+    with pytest.raises(ConnectError, match="not installed there .looked in .*ssh box .*pipx"):
         connect("ssh:box")
     with pytest.raises(ConnectError, match="Could not resolve hostname"):
         connect("ssh:nowhere.invalid")

@@ -174,7 +174,8 @@ def test_not_installed_there(ssh: FakeSsh) -> None:
     error = failed("ssh:bob@box:2222")
     assert isinstance(error, ConnectError)
     one_line(error, "not installed there", f"looked in {ssh.folder}/there:", "/.local/bin", "remote_command")
-    one_line(error, "ssh -p 2222 bob@box pipx install remote-shell")
+    one_line(error, "| ssh -p 2222 bob@box 'mkdir -p remote_shell && ", "pipx install ./remote_shell'")
+    assert "install remote-shell" not in str(error), "what PyPI has under that name is somebody else's"
 
 
 def test_found_where_pip_puts_it(ssh: FakeSsh) -> None:

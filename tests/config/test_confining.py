@@ -82,7 +82,7 @@ def test_paths_are_where_they_lead(tmp_path: Path) -> None:
         ('writable = ["/proc/self"]', "a sandbox has its own /dev and /proc"),
         ('read_only = ["/usr"]\nwritable = ["/usr"]', "sandbox: '/usr' is in read_only and in writable; leave one out"),
         ('network = "yes"', "sandbox.network: must be true or false"),
-        ("net = true", "unknown key 'sandbox.net'"),
+        ("net = true", "unknown key 'sandbox.net'; known are read_only, writable, network"),
     ],
 )
 def test_what_no_sandbox_can_be(line: str, fault: str, tmp_path: Path) -> None:

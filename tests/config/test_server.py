@@ -58,6 +58,7 @@ login_time = 3
     [
         ("", DEFAULT_LIMITS.grace, DEFAULT_LIMITS.grace_max),
         ("grace = 5", 5, 5),
+        (f"grace = {DEFAULT_LIMITS.grace:g}", DEFAULT_LIMITS.grace, DEFAULT_LIMITS.grace),  # who writes it means it
         ("[limits]\ngrace = 5", 5, 5),
         ("grace = 5\n[limits]\ngrace_max = 600", 5, 600),
         ("[limits]\ngrace_max = 600", DEFAULT_LIMITS.grace, 600),

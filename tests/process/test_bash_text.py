@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -52,5 +54,16 @@ def test_a_typed_line_never_holds_a_users_text() -> None:
 
 def test_no_prompt_is_shown_on_the_stderr_that_the_first_line_sets() -> None:
     assert start_text(70, 71, 72).startswith(
-        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND; exec 2>&70 47>&71 46<&72 70>&- 71>&- 72>&-\n"
+        b"PS1= PS2=; \\builtin unset -v PROMPT_COMMAND HISTFILE; exec 2>&70 47>&71 46<&72 70>&- 71>&- 72>&-\n"
     )
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_shell_that_is_hung_up_while_it_starts_leaves_no_line_of_ours_in_the_history(
+    lines: int, tmp_path: Path
+) -> None:
+    typed = b"".join(start_text(70, 71, 72).splitlines(keepends=True)[:lines]) + b"kill -HUP $$\n"
+    script = "exec bash --noprofile --norc -i 70>/dev/null 71>/dev/null 72</dev/null"
+    subprocess.run(["bash", "-c", script], input=typed, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]})
+    left = tmp_path / ".bash_history"
+    assert not left.exists(), left.read_text()

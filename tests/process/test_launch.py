@@ -193,7 +193,9 @@ async def main():
 asyncio.run(main())
 """
     told = python_in_fresh_process(code, nobody=True)
-    assert told.startswith("CommandRefusedError resources cannot fork: Resource temporarily unavailable")
+    assert told.startswith(
+        "CommandRefusedError resources cannot fork: Resource temporarily unavailable; the machine is out of "
+    )
 
 
 @pytest.mark.parametrize(

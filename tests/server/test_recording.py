@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remote_shell import connect
 from remote_shell.audit.events import Who
 from remote_shell.config.server import AuditConfig, RecordingConfig
 from remote_shell.errors import CommandRefusedError, ConfigError
@@ -291,6 +293,15 @@ def test_no_place_for_it_ends_the_recording_and_not_the_session(start: Starter, 
     until(lambda: "recording_cut" in (tmp_path / "lines").read_text(), "that is told")
     last = json.loads(recording.raw().splitlines()[-1])
     assert last[1] == "m"
+
+
+def test_a_refusal_names_its_own_reason_and_no_other(start: Starter, tmp_path: Path) -> None:
+    """Who reads that the machine has no memory looks in the wrong place."""
+    recording = start("required = true")
+    shutil.rmtree(tmp_path / "kept")
+    with connect(recording.running.targets["unix"]) as host, pytest.raises(CommandRefusedError) as raised:
+        host.run(["true"], pty=True)
+    assert str(raised.value).endswith("this server records terminals, and can't now: No such file or directory")
 
 
 def test_where_it_is_required_nobody_gets_rid_of_it_by_a_flood(start: Starter) -> None:

@@ -558,6 +558,13 @@ def test_tunnels_only_where_the_line_says(keyed: Keyed) -> None:
             assert (done.rejected.code == "connect_failed") is opens
             done = client.run(None, request="connect", host="127.0.0.1", port=2)
             assert done.rejected is not None and done.rejected.code == "forwarding_denied"
+            assert opens or client.run(None, request="listen", host="127.0.0.1").rejected is not None
+    log = keyed.running.read_log()
+    for told in (
+        "connect refused: this key may not forward to 127.0.0.1:2",
+        "listen refused: this key may not listen on 127.0.0.1",
+    ):
+        assert told in log, "as of every other refusal, a line"
 
 
 def test_changed_options_hold_for_the_next_request_of_an_open_session(keyed: Keyed) -> None:

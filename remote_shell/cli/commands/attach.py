@@ -22,6 +22,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `attach` takes."""
+    parser.usage = "%(prog)s [options] TARGET JOB"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     add_allow(parser)

@@ -16,7 +16,7 @@ from remote_shell.errors import UsageError
 SHELLS = ("bash", "zsh", "fish")
 DESCRIPTION = """\
 Prints a script that completes commands, options, files and the names of your
-hosts.toml. It is made by shtab: pip install 'remote-shell[completion]'\
+hosts.toml. It is made by shtab (pip install shtab, where this is installed).\
 """
 EXAMPLES = """\
 examples:
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         import shtab
     except ImportError:
         raise UsageError(
-            "tab completion is made by shtab, which is not installed; type: pip install 'remote-shell[completion]'"
+            f"tab completion is made by shtab, which is not installed; type: {sys.executable} -m pip install shtab"
         ) from None
     shell = arguments.shell
     sys.stdout.write(shtab.complete(whole_parser(), shell, preamble=_TARGETS[shell]) + "\n")

@@ -19,6 +19,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `jobs` takes."""
+    parser.usage = "%(prog)s [options] TARGET"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument("target", metavar="TARGET", help="the server that has them")

@@ -105,13 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _minutes(text: str) -> float:
-    """Not longer than an invitation may be good for. argparse shows this function's name in its error."""
+    """Not longer than an invitation may be good for."""
     from remote_shell.limits import DEFAULT_LIMITS
 
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value * 60 <= DEFAULT_LIMITS.invitation_time_max:  # nan compares false
         raise argparse.ArgumentTypeError(
-            f"{text!a}: above 0, and at most {DEFAULT_LIMITS.invitation_time_max / 60:.0f} (seven days)"
+            f"{text!a}: must be a number of minutes above 0, and at most {DEFAULT_LIMITS.invitation_time_max / 60:.0f} (seven days)"
         )
     return value
 

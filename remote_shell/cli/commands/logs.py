@@ -23,6 +23,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `logs` takes."""
+    parser.usage = "%(prog)s [options] TARGET JOB"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument(

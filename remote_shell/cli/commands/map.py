@@ -98,8 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def count(text: str) -> int:
-    """A number of 1 or more. argparse shows this function's name in its error, hence the name."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    """A number of 1 or more."""
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!a}: must be a whole number of 1 or more")
+    return int(text)

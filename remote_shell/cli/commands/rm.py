@@ -22,6 +22,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `rm` takes."""
+    parser.usage = "%(prog)s [options] TARGET JOB…"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument("-f", "--force", action="store_true", help="end those that run")

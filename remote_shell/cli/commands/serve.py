@@ -16,8 +16,9 @@ DESCRIPTION = """\
 Lets those whose keys are in ~/.ssh/authorized_keys run commands here, as the
 account that you are. When it accepts, it prints one line of JSON to stdout:
   {"event":"ready","pid":…,"listen":[…],"fingerprint":"SHA256:…"}
-Logs go to stderr. TERM or Ctrl-C lets running commands end, then it stops; a
-second one stops it at once. HUP reads the settings again.\
+Logs go to stderr. TERM or Ctrl-C gives running commands 5 s to end by
+themselves, then ends them and stops; a second one stops it at once. Detached
+jobs go on. HUP reads again who may log in, and who may have tunnels.\
 """
 EXAMPLES = """\
 examples:

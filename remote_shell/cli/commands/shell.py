@@ -107,7 +107,18 @@ def run(arguments: argparse.Namespace) -> int:
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     """What whoever starts the REPL takes besides."""
     parser.add_argument("--plain", action="store_true", help="no colours, marks, suggestions, toolbar")
-    parser.add_argument("--prefix", metavar="SIGN", type=sign, help="begins our own commands (else hosts.toml's, or :)")
+    parser.add_argument(
+        "--prefix", metavar="SIGN", type=_prefix, help="begins our own commands (else hosts.toml's, or :)"
+    )
+
+
+def _prefix(text: str) -> str:
+    try:
+        return sign(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!a}: must be one sign, such as ',', and no letter, digit, blank or '?'"
+        ) from None
 
 
 def person_or_script(
@@ -177,7 +188,7 @@ async def _person(
     screen = Screen(
         terminal=os.isatty(1) or os.isatty(2), encoding=getattr(sys.stderr, "encoding", "ascii"), plain=plain
     )
-    repl = Repl(screen, os.uname().nodename if trial else target, *settings, allowed_for(target, allowed))
+    repl = Repl(screen, os.uname().nodename if trial else target, *settings, allowed_for(target, allowed), trial=trial)
     kept: OnLost = "keep" if settings.on_lost != "kill" and repl.on_terminal else "kill"
     connecting = connect_async(target, on_state=repl.on_state, on_lost=kept, **answers(gone), **options, **_PATIENT)
     try:

@@ -23,6 +23,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `wait` takes."""
+    parser.usage = "%(prog)s [options] TARGET JOB"
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.add_argument("--timeout", metavar="S", type=seconds, help="wait no longer; the job goes on, and it is 124")

@@ -228,11 +228,21 @@ def bash(case: Case) -> Iterator[Finding]:
 
 
 def login_shell(case: Case) -> Iterator[Finding]:
-    """How long the account's startup files take. One that is slow is left to end: killed, it might leave a lock behind."""
-    if not case.shared["settings"].startup_files:
+    """The shell of the settings, or the account's: whether it is there, and how long its startup files take.
+
+    One that is slow is left to end: killed, it might leave a lock behind.
+    """
+    settings: ServerConfig = case.shared["settings"]
+    shell = settings.shell or pwd.getpwuid(os.getuid()).pw_shell
+    if not os.access(shell, os.X_OK):
+        whose = "settings" if settings.shell else "account"
+        yield fault(
+            f"there is no {shown(shell)}, the shell of the {whose}: lines of clients can't run", "cat /etc/shells"
+        )
+        return
+    if not settings.startup_files:
         yield ok("not used: startup_files = false")
         return
-    shell = pwd.getpwuid(os.getuid()).pw_shell
     program = shell if os.path.basename(shell) == "zsh" else os.fsdecode(BASH_PATH)
     timeout = shutil.which("timeout")
     if timeout is None or not os.access(program, os.X_OK):

@@ -107,4 +107,4 @@ def test_without_shtab_it_says_what_to_type(home: Path) -> None:
         [sys.executable, "-c", code, "completion", "bash"], capture_output=True, env=environment(home), timeout=WITHIN
     )
     assert done.returncode == 125
-    assert one_line(done.stderr).endswith("type: pip install 'remote-shell[completion]'")
+    assert one_line(done.stderr).endswith(f"type: {sys.executable} -m pip install shtab")

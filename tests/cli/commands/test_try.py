@@ -143,3 +143,16 @@ def test_the_repl_opens_on_a_terminal_and_everything_goes_with_it(tmp_path: Path
         terminal.type("exit 3\r")
         assert terminal.wait_end() == 3
         assert not folder_of(terminal.process.pid), "the folder is gone before the prompt of the outer shell is back"
+
+
+@pytest.mark.slow
+def test_its_shell_can_not_be_left(tmp_path: Path) -> None:
+    """The server goes with its client: `:detach` must not promise a shell that nobody could come back to."""
+    with Terminal([*ARGV, "try", "--noprofile"], environment=environment(tmp_path)) as terminal:
+        terminal.wait_until(lambda: terminal.text.rstrip().endswith(("#", "$")), "the prompt")
+        terminal.type(":detach\r")
+        terminal.wait_for("gone when you leave, and so is its shell")
+        terminal.wait_until(lambda: terminal.text.rstrip().endswith(("#", "$")), "the next prompt")
+        terminal.type("exit 3\r")
+        assert terminal.wait_end() == 3
+        assert "detached" not in terminal.text
