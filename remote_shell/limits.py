@@ -23,6 +23,7 @@ class Limits:
     data_frame_max: int = 64 * KIB  # data that we put into one frame, so that channels take turns
     unsent_max: int = 64 * KIB  # encoded, and not sent by the kernel: what Ctrl-C may have to wait behind
     unsent_local_max: int = 256 * KIB  # the same on a Unix socket, where as much is gone in a fraction of a millisecond
+    turn_time: float = 0.005  # what a connection brought is seen to for so long, then the others have their turn
 
     # --- sessions
     unacked_bytes_max: int = 16 * MIB  # replay buffer; no new frame is numbered above it
