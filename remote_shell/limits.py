@@ -36,6 +36,9 @@ class Limits:
     window: int = 256 * KIB  # first window of a channel
     window_max: int = 8 * MIB  # a window grows up to this
     windows_max: int = 16 * MIB  # all grown windows of a session together
+    unsaid_max: int = (
+        32 * MIB
+    )  # of messages that wait for a peer which does not read or acknowledge; above it the session ends
     queue_max: int = 256 * KIB  # unsent data in a channel's queue above which its writer should pause
     terminal_queue_max: int = 16 * KIB  # the same for a terminal's output, which lies ahead of what follows Ctrl-C
     grace: float = 60.0  # a session without a connection lives so long

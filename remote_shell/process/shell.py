@@ -243,6 +243,11 @@ class LiveShell:
         self._terminal.write_line(line)
         return True
 
+    @property
+    def lines_waiting(self) -> int:
+        """Bytes of such input that nobody has read."""
+        return 0 if self._terminal is None else self._terminal.lines_waiting
+
     def look_at_mode(self) -> None:
         """Tell a change of the terminal's mode that was not told yet."""
         if self._terminal is not None:

@@ -9,7 +9,9 @@ numbers the frames that this hands out.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
+from itertools import islice
 
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from remote_shell.wire.file_messages import FILE_NAMES
@@ -91,6 +93,18 @@ _CLOSED = State.CLOSED
 EXPRESS = frozenset(("window", "signal", "resize"))  # the lane that overtakes data; chosen before a frame is numbered
 
 
+MESSAGE_ALONE = 128  # bytes that a message takes besides its own, where it waits
+
+
+class Said:
+    """About how much memory messages take that wait to be numbered: no window bounds them."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
 class Role(Enum):
     """Which end of the connection we are."""
 
@@ -153,6 +167,7 @@ class Channel:
         "queue_max",
         "queued",
         "receive",
+        "said",
         "send",
         "was_full",
         "window_due",
@@ -171,6 +186,7 @@ class Channel:
         self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
         self.queue_max = queue_max
         self.queued = 0  # bytes of data in the queue
+        self.said = Said()  # the session's, if it has one
         self.was_full = False
         self.window_due = False  # one `window` message a channel: the credit is counted when it leaves
         self._queue: deque[tuple[int, bytes | bytearray | memoryview]] = deque()  # (stream or -1, data or JSON)
@@ -187,6 +203,7 @@ class Channel:
 
     def put_message(self, word: str, payload: bytes) -> None:
         """Queue a message in the lane of its type, behind its `step`."""
+        self.said.size += len(payload) + MESSAGE_ALONE
         if word in EXPRESS:
             self._express.append(payload)
         else:
@@ -211,9 +228,13 @@ class Channel:
         dropped, self.queued = self.queued, 0
         if dropped:
             self._queue = deque(item for item in self._queue if item[0] < 0)
+        self._forget_said(self._express)
         self._express.clear()
         self.window_due = False
         return dropped
+
+    def _forget_said(self, payloads: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.said.size -= sum(len(payload) + MESSAGE_ALONE for payload in payloads)
 
     def abandon(self) -> None:
         """A client closes early: forget all that has no number yet, but `open` and signals.
@@ -222,6 +243,7 @@ class Channel:
         dropped would pass for the whole input.
         """
         first = None if self.numbered or not self._queue else self._queue[0]
+        self._forget_said(payload for stream, payload in islice(self._queue, first is not None, None) if stream < 0)
         self._queue.clear()
         self.queued = 0
         if first is not None:
@@ -243,7 +265,9 @@ class Channel:
 
     def take_express(self) -> bytes:
         """The payload of the next express frame."""
-        return self._express.popleft()
+        payload = self._express.popleft()
+        self.said.size -= len(payload) + MESSAGE_ALONE
+        return payload
 
     @property
     def ready(self) -> bool:
@@ -262,6 +286,7 @@ class Channel:
         stream, payload = queue[0]
         if stream < 0:
             self.numbered = True
+            self.said.size -= len(payload) + MESSAGE_ALONE
             return queue.popleft()  # type: ignore[return-value]  # a message's payload is bytes
         count = min(len(payload), data_max, self.send.credit)
         self.send.spend(count)

@@ -15,7 +15,7 @@ from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtoco
 from remote_shell.limits import Limits
 from remote_shell.wire import frames
 from remote_shell.wire.attachment import Attachment
-from remote_shell.wire.channel import EXPRESS, Channel, Role, State
+from remote_shell.wire.channel import EXPRESS, Channel, Role, Said, State
 from remote_shell.wire.events import (
     Answered,
     ChannelClosed,
@@ -77,6 +77,7 @@ class Session:
         self._replay = ReplayBuffer(pool)
         self._link: Attachment | None = None
         self._last_id = 0
+        self._said = Said()
         self._opens: deque[int] = (
             deque()
         )  # channels whose `open` waits: a start goes before all else of the ordered lane
@@ -262,6 +263,7 @@ class Session:
             raise self._too_large(payload)
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
+        channel.said = self._said
         channel.grows = message.terminal is None
         channel.yields = message.request in TRANSFERS
         self.channels[channel.ident] = channel
@@ -273,6 +275,11 @@ class Session:
             self._waiting.add(channel.ident)
             self._opens.append(channel.ident)
         return channel.ident
+
+    @property
+    def unsaid(self) -> int:
+        """Memory of all messages that wait to be numbered, about. Data has windows and queues that are full; these have not."""
+        return self._said.size
 
     @property
     def has_unsent(self) -> bool:
@@ -570,6 +577,7 @@ class Session:
             count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
+        channel.said = self._said
         channel.yields = message.request in TRANSFERS
         channel.incoming.step("open")
         self.channels[ident] = channel
