@@ -125,6 +125,7 @@ class Limits:
     files_depth_max: int = 256  # folders within folders: each is an open descriptor of the side that reads
     files_path_max: int = 4096  # bytes of a path below a source
     transfers_max: int = 32  # at once, in one server: each has a thread
+    transfers_ahead_max: int = 32 * MIB  # of messages about files that came before those before them were seen to
 
     # --- processes
     young_time: float = (
