@@ -159,6 +159,7 @@ class Limits:
 
     # --- clients
     connect_time: float = 10.0
+    untaken_max: int = 64 * MIB  # of a command's messages that wait for who asked; no window bounds them
     ssh_ask_time: float = 150.0  # ssh may ask a person for so long; sshd itself waits for two minutes
     ssh_words_max: int = 64 * KIB  # of what ssh says on its stderr
     ssh_end_time: float = 0.3  # from TERM to KILL of an ssh that is of no more use

@@ -103,10 +103,11 @@ class _Transfer(Wire):
 
     # --- from the thread, in the loop
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> bool:
         """Queue it."""
-        self._conversation.say(self.state, message)
+        room = self._conversation.say(self.state, message)
         self.remote.flush()
+        return room
 
     def send_data(self, data: bytes | memoryview) -> bool:
         """Queue it."""

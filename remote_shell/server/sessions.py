@@ -96,13 +96,14 @@ class Channel:
         """Whose doing this is, for the audit."""
         return self._session.who
 
-    def send(self, message: Message) -> None:
-        """Queue a message."""
+    def send(self, message: Message) -> bool:
+        """Queue a message. False, of a put or get: pause."""
         if type(message) is Rejected:
             self._session.tell_refusal(*self._asked, message)
-        self._session.core.send_message(self._ident, message)
+        room = self._session.core.send_message(self._ident, message)
         self._session.wake()
         self._session.bound_unsaid()
+        return room
 
     def send_now(self, message: Message) -> None:
         """Send a message: somebody waits for it."""

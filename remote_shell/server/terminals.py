@@ -137,11 +137,10 @@ class Held:
 
     # --- a channel, for the request that runs it
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> bool:
         """Pass it on, and remember what another holder has to know."""
         self._note(message)
-        if self._channel is not None:
-            self._channel.send(message)
+        return self._channel is None or self._channel.send(message)
 
     def send_now(self, message: Message) -> None:
         """The same, and now."""

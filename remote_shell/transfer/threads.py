@@ -19,17 +19,10 @@ from remote_shell.errors import RemoteProtocolError
 from remote_shell.limits import Limits
 from remote_shell.transfer.receiving import Receiver
 from remote_shell.transfer.sending import Item, Sender
-from remote_shell.wire.fields import Boxed, Message
+from remote_shell.wire.fields import Message
 
 _CLOSE, _END, _MORE = object(), object(), object()
-_ALONE, _PATH = 512, 8192  # a message without its texts, and about the longest path
 _AHEAD = 2  # pieces that are read ahead of the channel's room
-
-
-def _weight(message: Message) -> int:
-    """About how many bytes of memory it takes."""
-    texts = (value for name in ("path", "detail", "target", "numbers") if (value := getattr(message, name, None)))
-    return _ALONE + sum(_PATH if isinstance(value, Boxed) else len(value) for value in texts)
 
 
 def no_thread() -> OSError:
@@ -68,7 +61,7 @@ class _Worker:
         self._inbox.put(_CLOSE)
 
     def _give(self, message: Message) -> None:
-        self._given += _weight(message)
+        self._given += message.weight
         if self._given - self._seen > self._limits.transfers_ahead_max:
             raise RemoteProtocolError("unexpected_message", f"{message.name} before those that came were seen to")
         self._inbox.put(message)
@@ -89,7 +82,7 @@ class _Worker:
                     batch = batch[: batch.index(_CLOSE)]
                 if batch:
                     result, going = self._work(batch)
-                    self._seen += sum(_weight(item) for item in batch if isinstance(item, Message))
+                    self._seen += sum(item.weight for item in batch if isinstance(item, Message))
                     self._post(self._done, result)
                 going = going and not closing
         except BaseException as error:
@@ -137,8 +130,8 @@ class Wire:
     def begun(self) -> None:
         """What it needs is there: it runs."""
 
-    def send(self, message: Message) -> None:
-        """Queue a message."""
+    def send(self, message: Message) -> bool:
+        """Queue a message. False: `writable` comes later."""
         raise NotImplementedError
 
     def send_data(self, data: bytes | memoryview) -> bool:
@@ -304,9 +297,7 @@ class Outgoing(_Worker):
             return
         for piece in pieces:
             for item in piece:
-                if isinstance(item, Message):
-                    self._wire.send(item)
-                elif not self._wire.send_data(item):
+                if not (self._wire.send(item) if isinstance(item, Message) else self._wire.send_data(item)):
                     self._room = False
         for _ in pieces:
             if self._room:

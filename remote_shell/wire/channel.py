@@ -182,10 +182,12 @@ class Channel:
         self.send = SendWindow(send_window)
         self.receive = ReceiveWindow(receive_window)
         self.grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
-        self.yields = False  # put and get: whoever else has something to send goes first
+        self.yields = (
+            False  # put and get: whoever else has something to send goes first, and messages fill the queue too
+        )
         self.numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
         self.queue_max = queue_max
-        self.queued = 0  # bytes of data in the queue
+        self.queued = 0  # bytes of data in the queue, and of messages if it yields
         self.said = Said()  # the session's, if it has one
         self.was_full = False
         self.window_due = False  # one `window` message a channel: the credit is counted when it leaves
@@ -208,6 +210,7 @@ class Channel:
             self._express.append(payload)
         else:
             self._queue.append((-1, payload))
+            self.queued += len(payload) * self.yields
 
     def put_data(self, stream: int, data: bytes | memoryview, join_below: int) -> None:
         """Queue data. Small writes to one stream are joined up to `join_below` bytes."""
@@ -225,9 +228,11 @@ class Channel:
 
     def drop_unsent(self) -> int:
         """The peer closed: forget data and express frames that have no number yet. Messages stay. Bytes dropped."""
-        dropped, self.queued = self.queued, 0
+        dropped = self.queued
         if dropped:
             self._queue = deque(item for item in self._queue if item[0] < 0)
+            self.queued = sum(len(payload) for _, payload in self._queue) * self.yields
+            dropped -= self.queued
         self._forget_said(self._express)
         self._express.clear()
         self.window_due = False
@@ -248,6 +253,7 @@ class Channel:
         self.queued = 0
         if first is not None:
             self._queue.append(first)
+            self.queued = len(first[1]) * self.yields
 
     def want_window(self) -> bool:
         """Credit is to be given back. False when the peer has no more use for it."""
@@ -287,6 +293,7 @@ class Channel:
         if stream < 0:
             self.numbered = True
             self.said.size -= len(payload) + MESSAGE_ALONE
+            self.queued -= len(payload) * self.yields
             return queue.popleft()  # type: ignore[return-value]  # a message's payload is bytes
         count = min(len(payload), data_max, self.send.credit)
         self.send.spend(count)

@@ -286,14 +286,16 @@ class Session:
         """Something that was queued did not go to the driver yet; answers to `close` don't count."""
         return bool(self._out or self._resend) or any(not channel.drained for channel in self.channels.values())
 
-    def send_message(self, ident: int, message: Message) -> None:
+    def send_message(self, ident: int, message: Message) -> bool:
         """Queue a message on a channel, in the lane of its type. Nothing happens when the channel is gone.
+
+        False, of a put or get: as of `send_data`.
 
         Raises LocalProtocolError for what the channel's state forbids.
         """
         channel = self.channels.get(ident)
         if channel is None or channel.outgoing.closed:
-            return
+            return True
         payload, word, link = message.encode(), message.name, self._link
         if len(payload) > (self.limits.frame_max if link is None else link.message_max):
             raise self._too_large(payload)
@@ -303,10 +305,13 @@ class Session:
         if word in EXPRESS or not channel.is_empty or not self._send_at_once(ident, payload):
             channel.put_message(word, payload)
             self._wake(channel)
-            return
+            if channel.yields and channel.queued >= channel.queue_max:
+                channel.was_full = True
+            return not channel.was_full
         channel.numbered = True
         if word == "close":
             self._forget_closed(channel)
+        return True
 
     def send_data(self, ident: int, stream: int, data: bytes | memoryview) -> bool:
         """Queue data. False: the queue is full, pause until `Writable`. Dropped when nobody will read it."""

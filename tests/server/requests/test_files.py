@@ -233,6 +233,24 @@ def test_what_was_skipped_is_not_kept_by_a_server(start: Starter, tmp_path: Path
         assert sizes[2] - sizes[0] < 8 * 2**20  # of 20 MB that came meanwhile
 
 
+def test_what_can_not_be_sent_is_told_as_fast_as_it_is_read(start: Starter, tmp_path: Path) -> None:
+    """Messages alone, which no window bounds and nobody answers."""
+    place, count = Place(start(unsaid_max=1_000_000), "unix"), 20_000
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number in range(count):
+        os.mkfifo(folder / f"{number}")
+    with connect(place) as client, connect(place) as other:
+        ident, command = client.start(None, request="get", paths=[str(folder)], recursive=True)
+        for _ in range(50):
+            other.run(["true"])
+        client.wait(lambda: of(command, Entry), "the folder")
+        client.session.send_message(ident, Stored(numbers=[1]))
+        client.finish(ident, deadline=30)
+        assert command.exit is not None and command.exit.status == 1
+        assert len(of(command, Skipped)) == count
+
+
 def test_transfers_at_once_are_bounded(start: Starter, tmp_path: Path) -> None:
     running = start(transfers_max=2)
     with connect(Place(running, "unix")) as client:
