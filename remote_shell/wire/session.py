@@ -27,6 +27,7 @@ from remote_shell.wire.events import (
     Failed,
     MessageReceived,
     Silent,
+    Unheard,
     Writable,
 )
 from remote_shell.wire.file_messages import FILE_NAMES
@@ -50,6 +51,7 @@ from remote_shell.wire.replay import ReplayBuffer, ReplayPool
 
 TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
 YIELDED = 8  # turns of others after which one of those has its own all the same
+UNHEARD_MAX = 128  # frames without an event, after which there is one all the same: about 1 ms
 AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
@@ -96,6 +98,7 @@ class Session:
         self._events: deque[Event] = deque()
         self._grown = 0  # by how much windows grew, all together
         self._now = 0.0
+        self._unheard = 0  # frames since the last event of which none was made
 
     # --- connections
 
@@ -168,7 +171,12 @@ class Session:
                 channel = link.decoder.fault_channel if frame is None else frame.channel
                 return Failed(error, ends_session=channel > 0)
             if event is not None:
+                self._unheard = 0
                 return event
+            self._unheard += 1
+            if self._unheard >= UNHEARD_MAX:
+                self._unheard = 0
+                return Unheard()
 
     def closes_next(self, ident: int) -> bool:
         """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for.

@@ -17,8 +17,8 @@ from remote_shell.link import Buffers, PlainLink
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import ChannelOpened, DataReceived, Disconnected, Event, MessageReceived, Writable
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Opened, Signal
-from remote_shell.wire.session import Session
+from remote_shell.wire.messages import Opened, Signal, Window
+from remote_shell.wire.session import UNHEARD_MAX, Session
 
 from ..wire.pair import exec_message, hello
 
@@ -370,4 +370,13 @@ async def test_others_have_their_turns_between_the_events_of_one_read() -> None:
     await until(lambda: len(ends.server.events) == 31, "the signals")
     assert [event.message for event in ends.server.events[1:] if isinstance(event, MessageReceived)] == signals
     assert reads[0] < 5 and max(after - before for before, after in pairwise(seen)) == 1
+    before = ends.server.session.received
+    frames = [before]
+    for _ in range(3000):  # nobody hears of these
+        ends.client.session.send_message(ends.channel, Window(credit=0, window=DEFAULT_LIMITS.window))
+    ends.client.driver.wake()
+    while ends.server.session.received < before + 3000:
+        await asyncio.sleep(0)
+        frames.append(ends.server.session.received)
+    assert max(after - before for before, after in pairwise(frames)) <= UNHEARD_MAX
     ends.stop()
