@@ -93,6 +93,7 @@ class Limits:
     jobs_size_max: int = 1024 * MIB  # logs of ended jobs of one principal; above it the oldest are forgotten
     jobs_kept_max: int = 1000  # ended jobs of one principal; above it the oldest are forgotten
     jobs_running_max: int = 1000  # jobs of one principal at once
+    jobs_listings_max: int = 16  # that are made at once for one session
     job_start_time: float = 10.0  # its keeper says within whether it started
     job_answer_time: float = 2.0  # its keeper answers within, or what is on the disk is told without it
     job_leave_time: float = (
