@@ -210,7 +210,9 @@ class ShellEndedError(RemoteShellError):
 
 
 class TransferError(RemoteShellError, OSError):
-    """Several files of one put or get were not copied; the others were. `faults` has one entry for each, `errno` is the first one's."""
+    """Several files of one put or get were not copied; the others were. `faults` has one entry for each of the first 100,000,
+    `errno` is the first one's.
+    """
 
     def __init__(self, text: str, number: int = errno.EIO, faults: tuple[object, ...] = ()) -> None:
         OSError.__init__(self, number, text)

@@ -23,6 +23,7 @@ class Limits:
     data_frame_max: int = 64 * KIB  # data that we put into one frame, so that channels take turns
     unsent_max: int = 64 * KIB  # encoded, and not sent by the kernel: what Ctrl-C may have to wait behind
     unsent_local_max: int = 256 * KIB  # the same on a Unix socket, where as much is gone in a fraction of a millisecond
+    turn_time: float = 0.005  # what a connection brought is seen to for so long, then the others have their turn
 
     # --- sessions
     unacked_bytes_max: int = 16 * MIB  # replay buffer; no new frame is numbered above it
@@ -35,6 +36,9 @@ class Limits:
     window: int = 256 * KIB  # first window of a channel
     window_max: int = 8 * MIB  # a window grows up to this
     windows_max: int = 16 * MIB  # all grown windows of a session together
+    unsaid_max: int = (
+        32 * MIB
+    )  # of messages that wait for a peer which does not read or acknowledge; above it the session ends
     queue_max: int = 256 * KIB  # unsent data in a channel's queue above which its writer should pause
     terminal_queue_max: int = 16 * KIB  # the same for a terminal's output, which lies ahead of what follows Ctrl-C
     grace: float = 60.0  # a session without a connection lives so long
@@ -89,6 +93,7 @@ class Limits:
     jobs_size_max: int = 1024 * MIB  # logs of ended jobs of one principal; above it the oldest are forgotten
     jobs_kept_max: int = 1000  # ended jobs of one principal; above it the oldest are forgotten
     jobs_running_max: int = 1000  # jobs of one principal at once
+    jobs_listings_max: int = 16  # that are made at once for one session
     job_start_time: float = 10.0  # its keeper says within whether it started
     job_answer_time: float = 2.0  # its keeper answers within, or what is on the disk is told without it
     job_leave_time: float = (
@@ -121,6 +126,7 @@ class Limits:
     files_depth_max: int = 256  # folders within folders: each is an open descriptor of the side that reads
     files_path_max: int = 4096  # bytes of a path below a source
     transfers_max: int = 32  # at once, in one server: each has a thread
+    transfers_ahead_max: int = 32 * MIB  # of messages about files that came before those before them were seen to
 
     # --- processes
     young_time: float = (
@@ -154,6 +160,7 @@ class Limits:
 
     # --- clients
     connect_time: float = 10.0
+    untaken_max: int = 64 * MIB  # of a command's messages that wait for who asked; no window bounds them
     ssh_ask_time: float = 150.0  # ssh may ask a person for so long; sshd itself waits for two minutes
     ssh_words_max: int = 64 * KIB  # of what ssh says on its stderr
     ssh_end_time: float = 0.3  # from TERM to KILL of an ssh that is of no more use

@@ -1,8 +1,8 @@
 """The asyncio driver: joins one session to one link. Callbacks only, no task: a command costs few turns of the loop.
 
-It reads, drains the core's events into `on_event`, and flushes; reading never waits for writing. It must never decide
-anything that the core or the application should decide. Neighbours: `link` below, `wire.session` beside, `server` and
-`client` above.
+It reads, drains the core's events into `on_event`, and flushes; reading never waits for writing, and others on the loop wait
+for us `limits.turn_time` at most, and one event. It must never decide anything that the core or the application should
+decide. Neighbours: `link` below, `wire.session` beside, `server` and `client` above.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Driver:
         self._writing = False
         self._flush_due = False
         self._pumping = False
+        self._behind = False  # events wait for our next turn: nothing is read before
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -95,13 +96,20 @@ class Driver:
             self._pumping = False
 
     def _drain_and_flush(self) -> None:
-        session, on_event = self._session, self._on_event
+        session, on_event, now = self._session, self._on_event, self._loop.time
+        self._behind = False
+        until = now() + session.limits.turn_time
         while not self._stopped:
             event = session.next_event()
             if event is not None:
                 on_event(event)
                 if type(event) is Failed or type(event) is Silent:
                     self._end(event.error if isinstance(event, Failed) else TimeoutError("the peer fell silent"))
+                elif now() >= until and not self._stopped:
+                    self._behind = self._flush_due = True
+                    self._loop.call_soon(self.pump)  # after the others' turns
+                    self._flush()
+                    return
                 continue
             self._flush()
             if not session.has_events:  # a queue got room
@@ -114,6 +122,8 @@ class Driver:
         self._lose(error)
 
     def _readable(self) -> None:
+        if self._behind:
+            return
         try:
             data = self._link.recv()
         except OSError as error:

@@ -15,7 +15,7 @@ from remote_shell.client.conversation import Conversation
 from remote_shell.client.files import Watching as Watching
 from remote_shell.client.files import paths_of as paths_of
 from remote_shell.client.process import ProcessState
-from remote_shell.errors import ConnectionLostError
+from remote_shell.errors import ConnectionLostError, RemoteProtocolError
 from remote_shell.files import names
 from remote_shell.limits import Limits
 from remote_shell.transfer.progress import FileFault, Transferred
@@ -73,6 +73,12 @@ class _Transfer(Wire):
 
     def _look(self) -> None:
         """After each event of the channel: pass on what came."""
+        try:
+            self._pass_on()
+        except RemoteProtocolError as error:
+            self.failed(error)
+
+    def _pass_on(self) -> None:
         state, worker = self.state, self.worker
         noted, state.noted = state.noted or [], []
         for one in noted:
@@ -97,10 +103,11 @@ class _Transfer(Wire):
 
     # --- from the thread, in the loop
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> bool:
         """Queue it."""
-        self._conversation.say(self.state, message)
+        room = self._conversation.say(self.state, message)
         self.remote.flush()
+        return room
 
     def send_data(self, data: bytes | memoryview) -> bool:
         """Queue it."""
@@ -156,7 +163,7 @@ class AsyncTransfers:
         base, limits = os.getcwdb(), self._limits
         transfer = _Transfer(self._conversation, files.put_message(self._conversation, sources, to), watching)
         worker = transfer.worker = Outgoing(
-            self._loop, lambda stopped: Sender(sources, base, recursive, limits, stopped), transfer
+            self._loop, limits, lambda stopped: Sender(sources, base, recursive, limits, stopped), transfer
         )
         await transfer.run(self._start)
         assert worker.sender is not None, "it ran"
@@ -173,7 +180,7 @@ class AsyncTransfers:
                 raise FileFault(to, error.errno or 0, names.reason(error)).error() from None
 
         transfer = _Transfer(self._conversation, files.get_message(self._conversation, sources, recursive), watching)
-        worker = transfer.worker = Incoming(self._loop, make, transfer)
+        worker = transfer.worker = Incoming(self._loop, limits, make, transfer)
         await transfer.run(self._start)
         assert worker.receiver is not None, "it ran"
         return watching.result(worker.receiver)

@@ -214,10 +214,11 @@ class Conversation:
             state.writable = self.session.send_data(state.channel, STDIN, data)
         return state.writable
 
-    def say(self, state: ProcessState, message: Message) -> None:
-        """Queue a message about files; nothing happens after the end."""
+    def say(self, state: ProcessState, message: Message) -> bool:
+        """Queue a message about files; nothing happens after the end. False: as of `write`."""
         if not state.closed:
-            self.session.send_message(state.channel, message)
+            state.writable = self.session.send_message(state.channel, message)
+        return state.writable
 
     def end_stdin(self, state: ProcessState) -> None:
         """No more stdin."""
@@ -375,6 +376,8 @@ class Conversation:
         if found is None:
             return None
         if found.noted is not None and isinstance(message, _NOTED):
+            if not self._has_room(found, message):
+                return self._too_much()
             found.noted.append(message)
         elif type(message) is Opened:
             found.opened = message
@@ -384,6 +387,8 @@ class Conversation:
                 self._closed(channel)
                 return ""
         elif isinstance(message, Done):
+            if not self._has_room(found, message):
+                return self._too_much()
             found.done.append(message)
         elif isinstance(message, Rejected):
             found.rejected = message
@@ -392,6 +397,8 @@ class Conversation:
         elif isinstance(message, TerminalMode):
             found.mode = message
         elif isinstance(message, Unread):
+            if not self._has_room(found, message):
+                return self._too_much()
             found.unread.append(from_system(message.text))
         elif isinstance(message, Attached):
             found.attached = message
@@ -402,6 +409,18 @@ class Conversation:
         if found.changed is not None:
             found.changed()
         return None
+
+    def _has_room(self, state: ProcessState, message: Message) -> bool:
+        """For one more message that is kept until somebody takes it."""
+        if not (state.noted or state.done or state.unread):
+            state.untaken = 0
+        state.untaken += message.weight
+        return state.untaken <= self.limits.untaken_max
+
+    def _too_much(self) -> str:
+        why = "the server broke the protocol: it says more than anybody asked for"
+        self.end(why)
+        return why
 
     def _closed(self, channel: int) -> None:
         asked = self._asking.pop(channel, None)

@@ -21,6 +21,8 @@ from remote_shell.transfer.sending import Sender
 from remote_shell.wire.file_messages import NUMBERS_MAX, PATH_MAX
 from remote_shell.wire.messages import Open, Rejected, to_system
 
+_FAULTS_KEPT = 100_000  # of one put or get: a server may name more without end
+
 
 def paths_of(paths: LocalPaths) -> list[bytes]:
     """One path or several, as bytes. Raises UsageError, ValueError for a NUL, OSError for what is too long for the system."""
@@ -92,7 +94,8 @@ class Watching:
     def look(self, engine: Sender | Receiver) -> None:
         """Tell what is new."""
         for fault in engine.take_faults():
-            self._faults.append(fault)
+            if len(self._faults) < _FAULTS_KEPT:
+                self._faults.append(fault)
             if self._on_fault is not None:
                 self._on_fault(fault)
         if self._on_progress is not None:
@@ -108,6 +111,6 @@ class Watching:
         if self._faults and self._on_fault is None:
             if len(self._faults) == 1:
                 raise self._faults[0].error()
-            text = f"{len(self._faults)} were not copied; the first: {self._faults[0]}"
+            text = f"{engine.failed} were not copied; the first: {self._faults[0]}"
             raise TransferError(text, self._faults[0].number, tuple(self._faults))
         return Transferred(engine.files, engine.bytes, engine.resumed, tuple(self._faults))

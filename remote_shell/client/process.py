@@ -59,6 +59,7 @@ class ProcessState:
     shells: Shells | None = None
     # detached jobs, files, listeners: all that comes, in order; then nothing of it is in `outputs`
     noted: list[Noted] | None = None
+    untaken = 0  # memory of the messages that came since all of them were taken
     leaving = False  # `detach` was sent: nothing else is
     rejected: Rejected | None = None
     report: Report | None = None

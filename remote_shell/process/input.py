@@ -1,6 +1,7 @@
 """Writing one stdin pipe: a queue that empties as the reader takes it, with credit for each byte that left it.
 
-The queue has no bound of its own: who writes holds credit, and gets it back only through `credit`. Must never wait or raise
+The queue has no bound of its own: who writes holds credit, and gets it back only through `credit`. Small pieces are joined, so
+that a window of single bytes does not cost a window of objects. Must never wait or raise
 SIGPIPE (Python ignores it). Neighbours: `pipes` and `shell` own them; `poller` calls `_writable`.
 """
 
@@ -18,6 +19,8 @@ from remote_shell.limits import Limits
 from remote_shell.process import poller
 from remote_shell.process.poller import Poller
 
+_JOINED = 64 * 1024  # bytes of small pieces that are queued as one
+
 
 class InputPipe:
     """The write end, non-blocking. `credit(n)` tells of bytes taken by the pipe or thrown away, also within a call."""
@@ -29,7 +32,7 @@ class InputPipe:
         self._poller = poll
         self._credit = credit
         self._limits = limits
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[bytearray | memoryview] = deque()  # the last grows with what follows, if it is an array
         self._watched = False
         self._closing = False
         os.set_blocking(fd, False)
@@ -52,11 +55,18 @@ class InputPipe:
                 self.close()
                 taken = size
         if taken < size:
-            # A copy, since the caller may use its buffer again; a view of it, since each write cuts a piece off.
-            self._queue.append(memoryview(bytes(data[taken:])))
+            self._enqueue(data[taken:] if taken else data)
             self._watch()
         if taken:
             self._credit(taken)
+
+    def _enqueue(self, data: bytes | memoryview) -> None:
+        """A copy, since the caller may use its buffer again."""
+        queue, last = self._queue, self._queue[-1] if self._queue else None
+        if isinstance(last, bytearray) and len(last) + len(data) <= _JOINED:
+            last += data
+        else:
+            queue.append(bytearray(data))
 
     @property
     def queued(self) -> bool:
@@ -101,7 +111,7 @@ class InputPipe:
         while left:
             first = queue.popleft()
             if len(first) > left:
-                queue.appendleft(first[left:])
+                queue.appendleft(memoryview(first)[left:])  # each write cuts a piece off
                 break
             left -= len(first)
         if not queue:

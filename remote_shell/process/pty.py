@@ -43,6 +43,7 @@ _LFLAG, _CC = 3, 6  # in what tcgetattr returns
 _SETSID = (b"/usr/bin/setsid", b"-c")  # util-linux, essential on Debian
 # What a terminal can hold back when a command's end is seen: 64 KiB in tty_buffer.c, 4 KiB in n_tty.c, and as much again to be sure.
 _HELD_MAX = 160 * 1024
+_LINE_ALONE = 40  # bytes that a line takes besides its own
 _EXTERNAL_LATER = 0.02  # seconds after a change of the mode
 # seconds between two looks whether the line before was read, of which `reads` may not tell
 _LINE_AGAIN, _LINE_AGAIN_MAX = 0.002, 0.05
@@ -58,10 +59,11 @@ class Size(NamedTuple):
 class PtyProcess(PipeProcess):
     """A running command whose descriptors 0, 1 and 2 are a terminal. Everything comes as stream 1."""
 
-    __slots__ = ("_lines", "_lines_timer", "_reads", "_remembered", "_watched", "slave_path")
+    __slots__ = ("_lines", "_lines_size", "_lines_timer", "_reads", "_remembered", "_watched", "slave_path")
 
     slave_path: bytes
     _lines: deque[bytes]  # wait until the one before was read; empty: an end of file
+    _lines_size: int  # what they take
     _lines_timer: asyncio.TimerHandle | None  # when to look whether it was
     _reads: Reads | None  # tells that it was, while lines wait
     _watched: int  # by it
@@ -120,6 +122,7 @@ class PtyProcess(PipeProcess):
             os.close(slave)
         process = cls(popen, pidfd, command_id, sink, loop, limits)
         process.slave_path, process._lines, process._remembered = path, deque(), None
+        process._lines_size = 0
         process._lines_timer, process._reads, process._watched = None, None, -1
         try:
             process._watch_terminal(master, on_mode)
@@ -226,15 +229,26 @@ class PtyProcess(PipeProcess):
         copy_from_read_buf), and else data.
         """
         self._lines.append(text)
+        self._lines_size += len(text) + _LINE_ALONE
         if len(self._lines) == 1:
             self._write_lines()
+
+    @property
+    def lines_waiting(self) -> int:
+        """About how many bytes of memory lines take that nobody has read: who writes them has no credit, and must not go on for ever."""
+        own = self.stdin.queued_own if isinstance(self.stdin, PtyInput) else 0
+        return self._lines_size + own
+
+    def _forget_lines(self) -> None:
+        self._lines.clear()
+        self._lines_size = 0
+        self._forget_reads()
 
     def _write_lines(self, delay: float | None = None) -> None:
         """Those whose turn it is. Called again when the terminal was read, and after `delay` even so."""
         terminal = self._terminal
         if terminal.fd < 0 or not isinstance(self.stdin, PtyInput):
-            self._lines.clear()
-            self._forget_reads()
+            self._forget_lines()
             return
         raw = terminal.mode() == "raw"  # who reads keys gets all of them
         while self._lines:
@@ -246,6 +260,7 @@ class PtyProcess(PipeProcess):
                     return
                 continue  # it may have been read before the watch was there
             line = self._lines.popleft()
+            self._lines_size -= len(line) + _LINE_ALONE
             terminal.set_external(not raw)
             self.stdin.write_own(line or terminal.character(termios.VEOF))
         self._forget_reads()
@@ -286,8 +301,7 @@ class PtyProcess(PipeProcess):
     def unread(self) -> bytes:
         """Take back the input that nobody has read. Only while the program is known not to read: see `shell`."""
         later = b"".join(self._lines)
-        self._lines.clear()
-        self._forget_reads()
+        self._forget_lines()
         try:
             slave = os.open(self.slave_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -314,6 +328,11 @@ class PtyInput(InputPipe):
         self._tell = credit
         self._own = 0  # queued bytes that did not come as data, and so give no credit back
         self._end_due = False
+
+    @property
+    def queued_own(self) -> int:
+        """Bytes of these that the terminal did not take."""
+        return self._own
 
     def write_own(self, data: bytes) -> None:
         """Queue what did not come as data: lines, characters."""

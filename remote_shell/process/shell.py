@@ -47,6 +47,8 @@ _READ_AGAIN = (
     0.001  # seconds between two looks whether the shell is where a SIGINT does what it should, and how many of them
 )
 _READ_PATIENCE = 100
+_INTERRUPT_PAUSE = 10  # times what it took to find a command's processes, until the next SIGINT to it
+_ASKED_MAX = 4096  # bytes of questions that the shell has not read: another one would change nothing
 _INTERRUPT_LOOKS = (0.02, 0.1, 0.5, 2.0)  # seconds after a SIGINT at which we look whether it got lost
 _KILL_AGAIN = 0.02  # seconds between two KILLs of a command's processes: the next of `a; b; c` may ignore SIGINT too
 
@@ -240,6 +242,11 @@ class LiveShell:
             return False
         self._terminal.write_line(line)
         return True
+
+    @property
+    def lines_waiting(self) -> int:
+        """Bytes of such input that nobody has read."""
+        return 0 if self._terminal is None else self._terminal.lines_waiting
 
     def look_at_mode(self) -> None:
         """Tell a change of the terminal's mode that was not told yet."""
@@ -449,18 +456,32 @@ class LiveShell:
 
     # --- interrupting
 
-    def _interrupt(self, command: ShellCommand, patience: int = _READ_PATIENCE) -> None:
+    def _interrupt(self, command: ShellCommand) -> None:
+        """One that waits for its turn stands for those that come meanwhile, as the system's signals do: each costs looks at /proc."""
+        if not command.interrupt_due:
+            command.interrupt_due = True
+            delay = command.interrupt_next - self._loop.time()
+            if delay > 0:
+                self._loop.call_later(delay, self._try_interrupt, command)
+            else:
+                self._try_interrupt(command)
+
+    def _try_interrupt(self, command: ShellCommand, patience: int = _READ_PATIENCE) -> None:
+        command.interrupt_due = False
         if command is not self._current or command.state == "reported":
             return
+        began = self._loop.time()
         found, forked = command.look(self.pid)
         # Looked at last: until the signal is sent the shell goes on.
         if patience and not self._interrupts and (self._typed.unread() or self._is_starting(command, found, forked)):
             # It has not read the line yet, and a SIGINT now would be spent on its empty prompt; or see `_is_starting`.
-            self._loop.call_later(_READ_AGAIN, self._interrupt, command, patience - 1)
+            command.interrupt_due = True
+            self._loop.call_later(_READ_AGAIN, self._try_interrupt, command, patience - 1)
             return
         self._send_interrupt(command, found, forked)
-        for delay in _INTERRUPT_LOOKS:
-            self._loop.call_later(delay, self._interrupt_again, command)
+        now = self._loop.time()
+        command.interrupt_next = now + _INTERRUPT_PAUSE * (now - began)
+        command.look_again([self._loop.call_later(delay, self._interrupt_again, command) for delay in _INTERRUPT_LOOKS])
 
     def _send_interrupt(self, command: ShellCommand, found: Mapping[int, tree.Stat], forked: Forked) -> None:
         command.interrupted(found, forked)
@@ -469,7 +490,8 @@ class LiveShell:
         for pid, stat in () if self._terminal is not None else command.processes(self.pid).items():
             if stat.session == self.session != stat.group:  # `set -m` gives each job a group of its own
                 tree.signal_process(pid, stat, signal.SIGINT)
-        self._link.ask(self._serial)  # the signal may have dropped the line that reports
+        if self._typed.unread() < _ASKED_MAX:
+            self._link.ask(self._serial)  # the signal may have dropped the line that reports
 
     def _is_starting(
         self, command: ShellCommand, found: Mapping[int, tree.Stat], forked: Collection[tuple[int, int]]

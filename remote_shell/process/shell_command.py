@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import signal as signals
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from stat import S_ISFIFO
 from typing import Literal, NamedTuple, Protocol
 
@@ -110,6 +110,9 @@ class ShellCommand:
     timed_out = False
     unwanted = False  # cancelled before it could begin: it never runs
     timer: asyncio.TimerHandle | None = None
+    interrupt_due = False  # a SIGINT waits for its turn
+    interrupt_next = 0.0  # the loop's time before which none has it
+    _looks: Sequence[asyncio.TimerHandle] = ()
 
     def __init__(self, number: int, line: bytes, timeout: float | None) -> None:
         self.number = number
@@ -182,6 +185,12 @@ class ShellCommand:
         """A SIGINT was sent to all of `found`, of which those in `forked` may not know of it."""
         self._heard.update((pid, stat.start) for pid, stat in found.items() if (pid, stat.start) not in forked)
         self._forked |= forked
+
+    def look_again(self, looks: Sequence[asyncio.TimerHandle]) -> None:
+        """Those after the last SIGINT, which see what those after the one before it would."""
+        for look in self._looks:
+            look.cancel()
+        self._looks = looks
 
     def deaf(self, shell: int, session: int, group: int | None) -> tuple[dict[int, Stat], bool]:
         """Its processes in that group, or in the session, to which a SIGINT was lost; and whether the parents all have heard it.

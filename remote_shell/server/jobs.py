@@ -13,6 +13,7 @@ import marshal
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from remote_shell.errors import ConfigError
@@ -38,6 +39,9 @@ Started = tuple[
 ]  # ("started", pid, ms) or ("failed", what was tried, errno); (): its keeper died, or is too slow
 
 
+_Listing = asyncio.Future[list[JobFacts]]
+
+
 class Jobs:
     """What all requests about jobs share."""
 
@@ -50,6 +54,9 @@ class Jobs:
         self._swept = float("-inf")
         self._starting: dict[str, set[str]] = {}  # ids of each principal whose keepers have not said their word
         self._sweeping: asyncio.Future[int] | None = None
+        self._listing: dict[
+            str, _Listing | None
+        ] = {}  # by principal, while its jobs are read: what comes next, if it was asked for
 
     @property
     def table(self) -> Table:
@@ -73,6 +80,33 @@ class Jobs:
         self._swept = now
         self._sweeping = self.in_thread(self.table.sweep)
         self._sweeping.add_done_callback(self._swept_out)
+
+    def listing(self, principal: str) -> _Listing:
+        """All jobs of this principal, read from now on. One reading at a time: all that ask meanwhile have the next."""
+        if principal in self._listing:
+            waiting = self._listing[principal]
+            if waiting is None:
+                waiting = self._listing[principal] = self.loop.create_future()
+            return waiting
+        answer: _Listing = self.loop.create_future()
+        self._list(principal, answer)
+        return answer
+
+    def _list(self, principal: str, answer: _Listing) -> None:
+        self._listing[principal] = None
+        work = self.in_thread(partial(self.table.of, principal))
+        work.add_done_callback(partial(self._listed, principal, answer))
+
+    def _listed(self, principal: str, answer: _Listing, work: _Listing) -> None:
+        waiting = self._listing.pop(principal)
+        if waiting is not None:
+            self._list(principal, waiting)
+        if work.cancelled():
+            answer.cancel()
+        elif (error := work.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(work.result())
 
     def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """What `work` returns or raises, which may wait for a disk; OSError (EAGAIN) where no thread is to be had."""

@@ -11,6 +11,7 @@ from remote_shell.limits import Limits
 from remote_shell.terminal.modes import ModeTracker
 
 _CHARACTER = 4  # bytes of the longest in UTF-8
+_JOINED = 4096  # bytes of small chunks that are kept as one
 _LINE_SEARCHED = 4096  # bytes among which an end of line is looked for
 
 
@@ -32,7 +33,10 @@ class Output:
 
     def add(self, data: bytes) -> None:
         """The shell wrote."""
-        self._chunks.append(data)
+        if self._chunks and len(self._chunks[-1]) + len(data) <= _JOINED:
+            self._chunks[-1] += data  # single characters must not cost an object each
+        else:
+            self._chunks.append(data)
         self.size += len(data)
         self.written += len(data)
         while self.size > self._most:

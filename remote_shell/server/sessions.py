@@ -97,17 +97,20 @@ class Channel:
         """Whose doing this is, for the audit."""
         return self._session.who
 
-    def send(self, message: Message) -> None:
-        """Queue a message."""
+    def send(self, message: Message) -> bool:
+        """Queue a message. False, of a put or get: pause."""
         if type(message) is Rejected:
             self._session.tell_refusal(*self._asked, message)
-        self._session.core.send_message(self._ident, message)
+        room = self._session.core.send_message(self._ident, message)
         self._session.wake()
+        self._session.bound_unsaid()
+        return room
 
     def send_now(self, message: Message) -> None:
         """Send a message: somebody waits for it."""
         self._session.core.send_message(self._ident, message)
         self._session.flush()
+        self._session.bound_unsaid()
 
     def send_data(self, stream: int, data: bytes) -> bool:
         """Queue output. False: pause."""
@@ -194,6 +197,7 @@ class ServerSession:
         self.lost_at: float | None = None  # the loop's time at which it lost its connection
         self.core = Session(Role.SERVER, context.limits, context.replay_pool)
         self.ended = False
+        self._overfull = False  # and about to end
         self._context = context
         self._on_end = on_end
         self._requests: dict[int, Request] = {}
@@ -346,6 +350,17 @@ class ServerSession:
         """Something was queued that should not wait for the loop's next turn."""
         if self._driver is not None:
             self._driver.flush()
+
+    def bound_unsaid(self) -> None:
+        """Its client causes messages, and takes none: they would wait without end."""
+        if self.core.unsaid > self._context.limits.unsaid_max and not self.ended and not self._overfull:
+            self._overfull = True
+            log.warning(
+                "%s: more than %d bytes of messages wait for it", self.principal, self._context.limits.unsaid_max
+            )
+            why = "too many messages wait to be read by this client"
+            end = partial(self.end, self._context.limits.kill_grace, keep=self.keeps, why=why, reason="error")
+            self._context.loop.call_soon(end)
 
     def when_closed(self, ident: int, tell: Callable[[bool], None]) -> None:
         """Call once: with True when the client closes the channel, or nothing is to be kept; else with False, when this session ends."""

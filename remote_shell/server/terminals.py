@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 
 from remote_shell.audit.events import Who
 from remote_shell.errors import LocalProtocolError
@@ -45,7 +46,7 @@ from remote_shell.wire.messages import (
 log = logging.getLogger("remote_shell.server")
 
 _LINE_LISTED = 200  # bytes of a running command's line in a list
-_HIDDEN_MAX = 64  # lines
+_HIDDEN_MAX = 64  # lines, of each of which a hash is kept: one may have a mebibyte
 _LINE_TOLD = 16 * 1024  # and to who attaches
 
 
@@ -73,7 +74,7 @@ class Held:
         self._began = 0  # how much had been written when the command began
         self._mode: Mode | None = None
         self._unread: list[tuple[float, Unread]] = []  # when it came, while no client could hear of it
-        self._hidden: deque[bytes] = deque(maxlen=_HIDDEN_MAX)  # lines that were typed unseen
+        self._hidden: deque[bytes] = deque(maxlen=_HIDDEN_MAX)  # hashes of lines that were typed unseen
         self._exit: Exit | None = None
         self._over = False  # the request said everything
         self._doomed = False  # killed: nobody will ask for it
@@ -110,7 +111,7 @@ class Held:
             return
         if not isinstance(message, Command):
             if isinstance(message, Line) and self._mode is not None and self._mode.mode == "no_echo":
-                self._hidden.append(from_system(message.text))
+                self._hidden.append(sha256(from_system(message.text)).digest())
             self._request.message(message)
             return
         began = self._output.written
@@ -136,11 +137,10 @@ class Held:
 
     # --- a channel, for the request that runs it
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> bool:
         """Pass it on, and remember what another holder has to know."""
         self._note(message)
-        if self._channel is not None:
-            self._channel.send(message)
+        return self._channel is None or self._channel.send(message)
 
     def send_now(self, message: Message) -> None:
         """The same, and now."""
@@ -163,7 +163,7 @@ class Held:
         elif isinstance(message, Unread) and (self._channel is None or not self._channel.connected):
             lines = from_system(message.text).split(b"\n")
             kept = b"\n".join(
-                line for line in lines if not line or line not in self._hidden
+                line for line in lines if not line or sha256(line).digest() not in self._hidden
             )  # no password for the next
             given = (time.monotonic(), Unread(text=to_system(kept)))
             self._unread = [*self._unread, given][-self._terminals.limits.shell_waiting_max :]

@@ -23,6 +23,7 @@ from remote_shell.wire.fields import Message, to_system
 from remote_shell.wire.file_messages import Content, Entry, EntryEnd, EntryFailed, Seek, Skipped, Stored, Wanted
 
 Item = Message | bytes | memoryview
+_SKIPPED = 1000  # things that can't be sent are told in one piece: nobody answers those
 _AHEAD = 16  # things that are looked at ahead of their turn; each file among them is open
 
 
@@ -169,8 +170,10 @@ class Sender:
     def _look_ahead(self, out: list[Item]) -> None:
         most = self._limits.files_ahead_max
         # Large ones take half of what may wait for answers at most: a small one before them, not said yet, would have no room.
+        skipped = len(out) + _SKIPPED
         while (
             self._more
+            and len(out) < skipped
             and len(self._upcoming) < _AHEAD
             and len(self._unanswered) < most
             and len(self._files) < most // 2

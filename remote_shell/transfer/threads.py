@@ -1,7 +1,8 @@
 """A sender or receiver in a thread of its own, beside an event loop: no disk ever holds the loop up.
 
 One thread a transfer, from its start to its end; it takes what the loop gives it in order, and what it has to say comes to the loop in one
-callback for each batch. What waits in between is bounded by the channel's window, or by two pieces that were asked for ahead.
+callback for each batch. What waits in between is bounded by the channel's window, by two pieces that were asked for ahead, and
+messages by a size of their own.
 Neighbours: `sending` and `receiving` do the work; the server's requests and the asyncio client are the two sides of the loop.
 """
 
@@ -14,6 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from remote_shell.errors import RemoteProtocolError
+from remote_shell.limits import Limits
 from remote_shell.transfer.receiving import Receiver
 from remote_shell.transfer.sending import Item, Sender
 from remote_shell.wire.fields import Message
@@ -30,8 +33,10 @@ def no_thread() -> OSError:
 class _Worker:
     """The thread. Its subclasses say what is done with a batch, and what with the result in the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, name: str) -> None:
         self._loop = loop
+        self._limits = limits
+        self._given = self._seen = 0  # memory of all messages that came, and of those that were seen to, in the thread
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.stopped = False
         self.gone = threading.Event()  # all is closed: locks of partial files are free
@@ -55,6 +60,12 @@ class _Worker:
         """End when what came until now was seen to."""
         self._inbox.put(_CLOSE)
 
+    def _give(self, message: Message) -> None:
+        self._given += message.weight
+        if self._given - self._seen > self._limits.transfers_ahead_max:
+            raise RemoteProtocolError("unexpected_message", f"{message.name} before those that came were seen to")
+        self._inbox.put(message)
+
     def _is_stopped(self) -> bool:
         return self.stopped
 
@@ -71,6 +82,7 @@ class _Worker:
                     batch = batch[: batch.index(_CLOSE)]
                 if batch:
                     result, going = self._work(batch)
+                    self._seen += sum(item.weight for item in batch if isinstance(item, Message))
                     self._post(self._done, result)
                 going = going and not closing
         except BaseException as error:
@@ -118,8 +130,8 @@ class Wire:
     def begun(self) -> None:
         """What it needs is there: it runs."""
 
-    def send(self, message: Message) -> None:
-        """Queue a message."""
+    def send(self, message: Message) -> bool:
+        """Queue a message. False: `writable` comes later."""
         raise NotImplementedError
 
     def send_data(self, data: bytes | memoryview) -> bool:
@@ -150,18 +162,25 @@ class Incoming(_Worker):
     """A receiver in a thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make: Callable[[Callable[[], bool]], Receiver], wire: Wire
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        make: Callable[[Callable[[], bool]], Receiver],
+        wire: Wire,
     ) -> None:
         """`make(stopped)` is called in the thread."""
-        super().__init__(loop, "remote-shell-receive")
+        super().__init__(loop, limits, "remote-shell-receive")
         self._make = make
         self._wire = wire
         self.receiver: Receiver | None = None
         self._ended = False
 
     def put(self, item: Item) -> None:
-        """A message or data that came."""
-        self._inbox.put(item)
+        """A message or data that came. Raises RemoteProtocolError: messages come faster than they can be seen to."""
+        if isinstance(item, Message):
+            self._give(item)
+        else:
+            self._inbox.put(item)
 
     def end(self) -> None:
         """No more comes."""
@@ -219,9 +238,13 @@ class Outgoing(_Worker):
     """A sender in a thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make: Callable[[Callable[[], bool]], Sender], wire: Wire
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        make: Callable[[Callable[[], bool]], Sender],
+        wire: Wire,
     ) -> None:
-        super().__init__(loop, "remote-shell-send")
+        super().__init__(loop, limits, "remote-shell-send")
         self._make = make
         self._wire = wire
         self.sender: Sender | None = None
@@ -231,8 +254,8 @@ class Outgoing(_Worker):
         self._said = False
 
     def put(self, message: Message) -> None:
-        """The receiver's word."""
-        self._inbox.put(message)
+        """The receiver's word. Raises RemoteProtocolError, as `Incoming.put`."""
+        self._give(message)
 
     def writable(self) -> None:
         """The channel has room again."""
@@ -274,9 +297,7 @@ class Outgoing(_Worker):
             return
         for piece in pieces:
             for item in piece:
-                if isinstance(item, Message):
-                    self._wire.send(item)
-                elif not self._wire.send_data(item):
+                if not (self._wire.send(item) if isinstance(item, Message) else self._wire.send_data(item)):
                     self._room = False
         for _ in pieces:
             if self._room:

@@ -9,7 +9,9 @@ numbers the frames that this hands out.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -92,6 +94,18 @@ _CLOSED = State.CLOSED
 EXPRESS = frozenset(("window", "signal", "resize"))  # the lane that overtakes data; chosen before a frame is numbered
 
 
+MESSAGE_ALONE = 128  # bytes that a message takes besides its own, where it waits
+
+
+class Said:
+    """About how much memory messages take that wait to be numbered: no window bounds them."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
 class Role(Enum):
     """Which end of the connection we are."""
 
@@ -156,11 +170,12 @@ class Channel:
     """Both halves, both windows and the send queue of one channel. What most never change is the class's."""
 
     grows = True  # what we receive may need a larger window; a terminal's must not lie far ahead of Ctrl-C
-    yields = False  # put and get: whoever else has something to send goes first
+    yields = False  # put and get: whoever else has something to send goes first, and messages fill the queue too
     numbered = False  # our first frame (`open`, `opened`) is out: only then may express frames overtake
-    queued = 0  # bytes of data in the queue
+    queued = 0  # bytes of data in the queue, and of messages if it yields
     was_full = False
     window_due = False  # one `window` message a channel: the credit is counted when it leaves
+    said = Said()  # the session's, where it has one
 
     def __init__(self, ident: int, role: Role, send_window: int, receive_window: int, queue_max: int) -> None:
         self.ident = ident
@@ -184,10 +199,12 @@ class Channel:
 
     def put_message(self, word: str, payload: bytes) -> None:
         """Queue a message in the lane of its type, behind its `step`."""
+        self.said.size += len(payload) + MESSAGE_ALONE
         if word in EXPRESS:
             self._express.append(payload)
         else:
             self._queue.append((-1, payload))
+            self.queued += len(payload) * self.yields
 
     def put_data(self, stream: int, data: bytes | memoryview, join_below: int) -> None:
         """Queue data. Small writes to one stream are joined up to `join_below` bytes."""
@@ -205,12 +222,18 @@ class Channel:
 
     def drop_unsent(self) -> int:
         """The peer closed: forget data and express frames that have no number yet. Messages stay. Bytes dropped."""
-        dropped, self.queued = self.queued, 0
+        dropped = self.queued
         if dropped:
             self._queue = deque(item for item in self._queue if item[0] < 0)
+            self.queued = sum(len(payload) for _, payload in self._queue) * self.yields
+            dropped -= self.queued
+        self._forget_said(self._express)
         self._express.clear()
         self.window_due = False
         return dropped
+
+    def _forget_said(self, payloads: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.said.size -= sum(len(payload) + MESSAGE_ALONE for payload in payloads)
 
     def abandon(self) -> None:
         """A client closes early: forget all that has no number yet, but `open` and signals.
@@ -219,10 +242,12 @@ class Channel:
         dropped would pass for the whole input.
         """
         first = None if self.numbered or not self._queue else self._queue[0]
+        self._forget_said(payload for stream, payload in islice(self._queue, first is not None, None) if stream < 0)
         self._queue.clear()
         self.queued = 0
         if first is not None:
             self._queue.append(first)
+            self.queued = len(first[1]) * self.yields
 
     def want_window(self) -> bool:
         """Credit is to be given back. False when the peer has no more use for it."""
@@ -240,7 +265,9 @@ class Channel:
 
     def take_express(self) -> bytes:
         """The payload of the next express frame."""
-        return self._express.popleft()
+        payload = self._express.popleft()
+        self.said.size -= len(payload) + MESSAGE_ALONE
+        return payload
 
     @property
     def ready(self) -> bool:
@@ -259,6 +286,8 @@ class Channel:
         stream, payload = queue[0]
         if stream < 0:
             self.numbered = True
+            self.said.size -= len(payload) + MESSAGE_ALONE
+            self.queued -= len(payload) * self.yields
             return queue.popleft()  # type: ignore[return-value]  # a message's payload is bytes
         count = min(len(payload), data_max, self.send.credit)
         self.send.spend(count)

@@ -102,6 +102,10 @@ class Silent(NamedTuple):
     """A prompt peer has said nothing for too long: give this connection up and resume."""
 
 
+class Unheard(NamedTuple):
+    """Very many frames came that nobody has to hear of: whoever drains may let others have a turn."""
+
+
 Event = (
     ServerGreeted
     | Welcomed
@@ -118,4 +122,5 @@ Event = (
     | Disconnected
     | Failed
     | Silent
+    | Unheard
 )

@@ -41,6 +41,9 @@ CommandId = Annotated[str, string(64, r"^[A-Za-z0-9._-]+$")]
 SignalName = Annotated[str, string(16, r"^SIG[A-Z0-9+-]+$")]
 
 
+_ALONE = 512  # bytes of a message without its texts
+
+
 class Message(Model):
     """Base of all messages."""
 
@@ -55,6 +58,12 @@ class Message(Model):
         made.__dict__["type"] = cls.name
         made.__dict__.update(values)
         return made
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes: no window bounds those that wait."""
+        texts = (value.base64 if isinstance(value, Boxed) else value for value in self.__dict__.values())
+        return _ALONE + sum(len(text) for text in texts if isinstance(text, (str, list)))
 
 
 class Boxed(Model):

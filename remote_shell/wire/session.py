@@ -15,7 +15,7 @@ from remote_shell.errors import LocalProtocolError, ProtocolError, RemoteProtoco
 from remote_shell.limits import Limits
 from remote_shell.wire import frames
 from remote_shell.wire.attachment import Attachment
-from remote_shell.wire.channel import EXPRESS, Channel, Role, State
+from remote_shell.wire.channel import EXPRESS, Channel, Role, Said, State
 from remote_shell.wire.events import (
     Answered,
     ChannelClosed,
@@ -27,6 +27,7 @@ from remote_shell.wire.events import (
     Failed,
     MessageReceived,
     Silent,
+    Unheard,
     Writable,
 )
 from remote_shell.wire.file_messages import FILE_NAMES
@@ -50,6 +51,7 @@ from remote_shell.wire.replay import ReplayBuffer, ReplayPool
 
 TRANSFERS = ("put", "get")  # requests whose data lets all other channels' go first
 YIELDED = 8  # turns of others after which one of those has its own all the same
+UNHEARD_MAX = 128  # frames without an event, after which there is one all the same: about 1 ms
 AFTER_LOGIN = frozenset(("ack", "ping", "pong", "disconnect"))  # channel 0
 ON_CHANNELS = frozenset(
     (
@@ -77,6 +79,7 @@ class Session:
         self._replay = ReplayBuffer(pool)
         self._link: Attachment | None = None
         self._last_id = 0
+        self._said = Said()
         self._opens: deque[int] = (
             deque()
         )  # channels whose `open` waits: a start goes before all else of the ordered lane
@@ -95,6 +98,7 @@ class Session:
         self._events: deque[Event] = deque()
         self._grown = 0  # by how much windows grew, all together
         self._now = 0.0
+        self._unheard = 0  # frames since the last event of which none was made
 
     # --- connections
 
@@ -167,7 +171,12 @@ class Session:
                 channel = link.decoder.fault_channel if frame is None else frame.channel
                 return Failed(error, ends_session=channel > 0)
             if event is not None:
+                self._unheard = 0
                 return event
+            self._unheard += 1
+            if self._unheard >= UNHEARD_MAX:
+                self._unheard = 0
+                return Unheard()
 
     def closes_next(self, ident: int) -> bool:
         """The peer's `close` of the channel is all that was read and not told: whoever leaves that leaves nothing that others wait for.
@@ -262,6 +271,7 @@ class Session:
             raise self._too_large(payload)
         self._last_id += 1
         channel = Channel(self._last_id, self.role, link.peer.window, message.window, self.limits.queue_max)
+        channel.said = self._said
         if message.terminal is not None:
             channel.grows = False
         if message.request in TRANSFERS:
@@ -277,18 +287,25 @@ class Session:
         return channel.ident
 
     @property
+    def unsaid(self) -> int:
+        """Memory of all messages that wait to be numbered, about. Data has windows and queues that are full; these have not."""
+        return self._said.size
+
+    @property
     def has_unsent(self) -> bool:
         """Something that was queued did not go to the driver yet; answers to `close` don't count."""
         return bool(self._out or self._resend) or any(not channel.drained for channel in self.channels.values())
 
-    def send_message(self, ident: int, message: Message) -> None:
+    def send_message(self, ident: int, message: Message) -> bool:
         """Queue a message on a channel, in the lane of its type. Nothing happens when the channel is gone.
+
+        False, of a put or get: as of `send_data`.
 
         Raises LocalProtocolError for what the channel's state forbids.
         """
         channel = self.channels.get(ident)
         if channel is None or channel.outgoing.closed:
-            return
+            return True
         payload, word, link = message.encode(), message.name, self._link
         if len(payload) > (self.limits.frame_max if link is None else link.message_max):
             raise self._too_large(payload)
@@ -298,10 +315,13 @@ class Session:
         if word in EXPRESS or not channel.is_empty or not self._send_at_once(ident, payload):
             channel.put_message(word, payload)
             self._wake(channel)
-            return
+            if channel.yields and channel.queued >= channel.queue_max:
+                channel.was_full = True
+            return not channel.was_full
         channel.numbered = True
         if word == "close":
             self._forget_closed(channel)
+        return True
 
     def send_data(self, ident: int, stream: int, data: bytes | memoryview) -> bool:
         """Queue data. False: the queue is full, pause until `Writable`. Dropped when nobody will read it."""
@@ -572,6 +592,7 @@ class Session:
             count = sum(not other.outgoing.closed for other in self.channels.values())
         queue_max = limits.queue_max if message.terminal is None else min(limits.queue_max, limits.terminal_queue_max)
         channel = Channel(ident, self.role, message.window, limits.window, queue_max)
+        channel.said = self._said
         if message.request in TRANSFERS:
             channel.yields = True
         channel.incoming.step("open")

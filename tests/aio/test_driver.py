@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -14,10 +15,10 @@ from remote_shell.aio.driver import Driver
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import Buffers, PlainLink
 from remote_shell.wire.channel import Role
-from remote_shell.wire.events import ChannelOpened, DataReceived, Disconnected, Event, Writable
+from remote_shell.wire.events import ChannelOpened, DataReceived, Disconnected, Event, MessageReceived, Writable
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Opened
-from remote_shell.wire.session import Session
+from remote_shell.wire.messages import Opened, Signal, Window
+from remote_shell.wire.session import UNHEARD_MAX, Session
 
 from ..wire.pair import exec_message, hello
 
@@ -341,4 +342,41 @@ async def test_an_exception_in_the_application_does_not_stop_the_pump() -> None:
         ends.client.driver.pump()
         await asyncio.sleep(0.01)
     assert ends.server.data() == b"xx" and len(reported) == 1
+    ends.stop()
+
+
+async def test_others_have_their_turns_between_the_events_of_one_read() -> None:
+    """Whatever one connection brings at once. All of it is seen, in order, and nothing is read ahead of it."""
+    ends = Ends(replace(DEFAULT_LIMITS, turn_time=0.0))
+    await until(lambda: ends.server.events, "open")
+    loop, seen, reads = asyncio.get_running_loop(), [len(ends.server.events)], [0]
+    receive = ends.server.session.receive_data
+
+    def counted(generation: int, data: bytes, now: float) -> None:
+        reads[0] += 1
+        assert ends.server.session.next_event() is None, "the read before is seen to"
+        receive(generation, data, now)
+
+    def other() -> None:
+        seen.append(len(ends.server.events))
+        loop.call_soon(other)
+
+    ends.server.session.receive_data = counted  # type: ignore[method-assign]
+    other()
+    signals = [Signal(signal=f"SIGRTMIN+{number}") for number in range(30)]
+    for signal in signals:
+        ends.client.session.send_message(ends.channel, signal)
+    ends.client.driver.wake()
+    await until(lambda: len(ends.server.events) == 31, "the signals")
+    assert [event.message for event in ends.server.events[1:] if isinstance(event, MessageReceived)] == signals
+    assert reads[0] < 5 and max(after - before for before, after in pairwise(seen)) == 1
+    before = ends.server.session.received
+    frames = [before]
+    for _ in range(3000):  # nobody hears of these
+        ends.client.session.send_message(ends.channel, Window(credit=0, window=DEFAULT_LIMITS.window))
+    ends.client.driver.wake()
+    while ends.server.session.received < before + 3000:
+        await asyncio.sleep(0)
+        frames.append(ends.server.session.received)
+    assert max(after - before for before, after in pairwise(frames)) <= UNHEARD_MAX
     ends.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,11 +10,24 @@ import pytest
 from remote_shell.client.conversation import Conversation
 from remote_shell.client.process import Mode, ProcessState
 from remote_shell.errors import ConnectionLostError
-from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.wire.channel import Role
 from remote_shell.wire.events import ChannelClosed, ChannelOpened, Disconnected
 from remote_shell.wire.frames import FrameDecoder
-from remote_shell.wire.messages import Close, Exit, Hello, Message, Open, Opened, Report, Terminal, Welcome
+from remote_shell.wire.messages import (
+    Close,
+    Done,
+    Exit,
+    Hello,
+    Job,
+    Message,
+    Open,
+    Opened,
+    Report,
+    Terminal,
+    Unread,
+    Welcome,
+)
 from remote_shell.wire.session import Session
 from tests.wire.pair import hello
 
@@ -26,8 +40,8 @@ class FakeHandshake(NamedTuple):
 class Scene:
     """A conversation and the server's core that it talks to."""
 
-    def __init__(self) -> None:
-        self.conversation = Conversation("box", DEFAULT_LIMITS)
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.conversation = Conversation("box", limits)
         self.server = Session(Role.SERVER, DEFAULT_LIMITS)
         self.asked: list[tuple[int, Open]] = []
 
@@ -333,3 +347,25 @@ def test_a_forgotten_command_is_not_closed() -> None:
     scene.server.send_data(state.channel, 1, bytes(200_000))
     scene.settle()
     assert scene.server.channels[state.channel].drained
+
+
+@pytest.mark.parametrize(
+    "message", [Job(id="j", state="running", cwd="x" * 1000), Unread(text="x" * 1000), Done(number=1, cwd="x" * 1000)]
+)
+def test_a_server_that_goes_on_and_on_is_left(message: Message) -> None:
+    """No window bounds messages: those that wait for their caller are counted, and those that were taken are not."""
+    scene = Scene(replace(DEFAULT_LIMITS, untaken_max=50_000))
+    scene.connect()
+    state = scene.start()
+    state.noted = [] if isinstance(message, Job) else None
+    scene.say(state.channel, Opened())
+    for _ in range(5):
+        scene.say(state.channel, *[message] * 20)
+        assert len(state.noted or state.done or state.unread) == 20
+        for kept in (state.noted, state.done, state.unread):
+            if kept is not None:
+                kept.clear()
+    assert state.lost is None
+    scene.say(state.channel, *[message] * 100)
+    assert len(state.noted or state.done or state.unread) < 50
+    assert scene.conversation.over is not None and "more than anybody asked for" in str(state.lost)

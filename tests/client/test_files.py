@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from remote_shell import PIPE, testing
+from remote_shell.client import files
 from remote_shell.client.async_ import connect_async
 from remote_shell.client.blocking import Host, connect
 from remote_shell.errors import CommandRefusedError, ConnectionLostError, RemoteProtocolError, TransferError, UsageError
 from remote_shell.transfer.progress import Progress
-from tests.client.hostile_server import HostileServer
+from remote_shell.wire.file_messages import Skipped
+from tests.client.hostile_server import HostileServer, Said
 from tests.proxy import Proxy
 from tests.transfer.hostile import escapes, file
 from tests.transfer.joined import tree
@@ -111,6 +113,16 @@ def test_several_faults_are_one_error_after_the_rest(call: Call, verb: str, tmp_
     told: list[Any] = []
     done = call(verb, tmp_path / "s", tmp_path / "u", recursive=True, on_fault=told.append)
     assert [os.path.basename(fault.path) for fault in told] == [b"a", b"b"] and done.faults == tuple(told)
+
+
+def test_of_very_many_faults_the_first_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile server may name more and more; all are counted."""
+    monkeypatch.setattr(files, "_FAULTS_KEPT", 10)
+    said: Said = [Skipped(source=0, path=str(number), errno="EACCES", detail="no") for number in range(100)]
+    with HostileServer(tmp_path, said, ["files"]) as target, connect(target) as host:
+        with pytest.raises(TransferError, match="100 were not copied") as caught:
+            host.get("x", tmp_path / "t", recursive=True)
+        assert len(caught.value.faults) == 10
 
 
 def test_what_makes_no_sense(host: Host) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 
 from remote_shell.process.input import InputPipe
 from remote_shell.process.poller import Poller
@@ -99,3 +100,34 @@ async def test_data_after_the_end_is_not_slipped_in_while_the_queue_empties() ->
     assert pipe.credit == 65536 + 4
     pipe.close()
     assert pipe.credit == 100_004
+
+
+async def test_a_window_of_single_bytes_costs_little_more_than_its_bytes() -> None:
+    """To a program that does not read. They come out as they came."""
+    pipe = Pipe()
+    data = os.urandom(200_000)
+    tracemalloc.start()
+    try:
+        for at in range(len(data)):
+            pipe.input.write(data[at : at + 1])
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * (len(data) - pipe.credit)
+    pipe.input.close_when_written()
+    got = b""
+    os.set_blocking(pipe.reader, False)
+
+    def read() -> bool:
+        nonlocal got
+        try:
+            chunk = os.read(pipe.reader, 5000)
+        except BlockingIOError:
+            return False
+        got += chunk
+        return not chunk
+
+    await eventually(read)
+    assert got == data
+    assert pipe.credit == len(data)
+    pipe.close()

@@ -985,3 +985,30 @@ asyncio.run(main())
 """
     )
     assert "64 files" in said and "ulimit -n" in said
+
+
+async def test_a_flood_of_interrupts_is_one_and_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs looks at /proc: one that waits for its turn stands for all that come until then."""
+    looks, look = [0], ShellCommand.look
+
+    def counted(command: ShellCommand, shell: int) -> object:
+        looks[0] += 1
+        return look(command, shell)
+
+    code = """
+import os, signal, time
+count = []
+signal.signal(signal.SIGINT, lambda *_: count.append(1))
+os.write(1, b"go\\n")
+while len(count) < 2:
+    time.sleep(0.01)
+"""
+    async with Session() as session:
+        monkeypatch.setattr(ShellCommand, "look", counted)
+        number = session.give(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
+        await session.running()
+        for _ in range(500):
+            assert session.shell.signal(number, "SIGINT")
+        assert looks[0] == 1
+        assert (await session.sink.done(number)).shell == "alive"  # the program heard two
+        assert looks[0] < 20

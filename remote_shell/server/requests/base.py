@@ -46,8 +46,8 @@ class ServerChannel(Protocol):
     def who(self) -> Who:
         """Whose doing it is, for the audit: a shell may have changed hands."""
 
-    def send(self, message: Message) -> None:
-        """Queue a message."""
+    def send(self, message: Message) -> bool:
+        """Queue a message. False, of a put or get: pause until `Request.writable`."""
 
     def send_now(self, message: Message) -> None:
         """Send a message, and what is queued before it, now and not with the loop's next turn."""

@@ -36,7 +36,7 @@ class Get(Transfer):
         def make(stopped: Callable[[], bool]) -> Sender:
             return Sender(sources, context.home, message.recursive, context.limits, stopped, within, on_file)
 
-        self._outgoing = Outgoing(context.loop, make, self)
+        self._outgoing = Outgoing(context.loop, context.limits, make, self)
         self._outgoing.start()
 
     def writable(self) -> None:
@@ -48,6 +48,11 @@ class Get(Transfer):
 
     def _stop(self) -> None:
         self._outgoing.stop()
+
+    def moved(self) -> None:
+        """Nobody here is told of the faults: they would be kept to its end."""
+        if self._outgoing.sender is not None:
+            self._outgoing.sender.take_faults()
 
     def _counts(self) -> tuple[int, int, int]:
         sender = self._outgoing.sender

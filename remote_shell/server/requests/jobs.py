@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
 from typing import Any, Literal
 
 from remote_shell.errors import CommandError, ConfigError
@@ -16,22 +15,28 @@ from remote_shell.jobs.table import JobFacts, open_folder, read_facts
 from remote_shell.process.base import signal_name, signal_number
 from remote_shell.server.context import Context
 from remote_shell.server.jobs import KeeperLink
-from remote_shell.server.requests.base import Inert, Request, ServerChannel, reason
+from remote_shell.server.requests.base import Inert, Request, ServerChannel, SessionChannel, reason
 from remote_shell.wire.messages import Detached, Exit, Gap, Job, Jobs, Open, Rejected, Report, to_system
 
+_TOLD_AT_ONCE = 50  # jobs of a list
 _AGAIN = 0.05  # seconds until a keeper that begins, ends, or has too many watchers is asked again
 _NO_JOB = "no job of yours has this id: it never was, was removed, or is older than jobs are kept"
 
 
-def start_jobs(context: Context, channel: ServerChannel, message: Open) -> Request | None:
+def start_jobs(context: Context, channel: SessionChannel, message: Open) -> Request | None:
     """List them."""
+    if channel.count(Listing) >= context.limits.jobs_listings_max:
+        channel.reject(
+            "resources", f"{context.limits.jobs_listings_max} such lists are being made; ask again when one is there"
+        )
+        return None
     try:
-        table = context.jobs.table
+        listing = context.jobs.listing(channel.principal)
     except ConfigError as error:
         channel.reject("resources", reason(error))
         return None
     context.jobs.sweep()
-    return Listing(channel, context.jobs.in_thread(partial(table.of, channel.principal)))
+    return Listing(context, channel, listing)
 
 
 def start_job_logs(context: Context, channel: ServerChannel, message: Open) -> Request | None:
@@ -132,10 +137,11 @@ class _Passive(Inert):
 
 
 class Listing(_Passive):
-    """All jobs, read by a thread: a thousand folders take a tenth of a second."""
+    """All jobs, read by a thread: a thousand folders take a tenth of a second. To tell of them takes as long, and is done in parts."""
 
-    def __init__(self, channel: ServerChannel, reading: asyncio.Future[list[JobFacts]]) -> None:
+    def __init__(self, context: Context, channel: ServerChannel, reading: asyncio.Future[list[JobFacts]]) -> None:
         super().__init__(channel)
+        self._loop = context.loop
         reading.add_done_callback(self._read)
 
     def _read(self, reading: asyncio.Future[list[JobFacts]]) -> None:
@@ -145,9 +151,15 @@ class Listing(_Passive):
         if error is not None:
             self._channel.reject("resources", str(error))
             return
-        for facts in reading.result():
+        self._tell(reading.result(), 0)
+
+    def _tell(self, jobs: list[JobFacts], at: int) -> None:
+        for facts in jobs[at : at + _TOLD_AT_ONCE]:
             self._channel.send(told(facts))
-        self._channel.send(Jobs(count=len(reading.result())))
+        if at + _TOLD_AT_ONCE < len(jobs):
+            self._loop.call_soon(self._tell, jobs, at + _TOLD_AT_ONCE)  # after the others' turns
+            return
+        self._channel.send(Jobs(count=len(jobs)))
         self._channel.finish()
 
 

@@ -58,7 +58,7 @@ class Put(Transfer):
                     names.check(name, name)
             return Receiver(path, sources, context.limits, stopped, within=within, on_file=on_file)
 
-        self._incoming = Incoming(context.loop, make, self)
+        self._incoming = Incoming(context.loop, context.limits, make, self)
         self._incoming.start()
 
     def give_way(self, principal: str, what: tuple[bytes, ...]) -> threading.Event | None:
@@ -86,6 +86,11 @@ class Put(Transfer):
 
     def _stop(self) -> None:
         self._incoming.stop()
+
+    def moved(self) -> None:
+        """Nobody here is told of the faults: they would be kept to its end."""
+        if self._incoming.receiver is not None:
+            self._incoming.receiver.take_faults()
 
     def _counts(self) -> tuple[int, int, int]:
         receiver = self._incoming.receiver

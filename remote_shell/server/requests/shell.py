@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ from remote_shell.wire.messages import Mode as ModeMessage
 
 log = logging.getLogger("remote_shell.server")
 
+_UNREAD_PART = 8 * 1024  # bytes; in JSON up to six times as many, and a client takes 64 KiB
 _STATES: dict[str, Literal["alive", "ended", "replaced"]] = {
     "shell_alive": "alive",
     "shell_ended": "ended",
@@ -289,6 +290,10 @@ class Shell:
         if not self._exited:
             self._shell.look_at_mode()
             if line.mode == self._mode and not self._raw and self._shell.write_line(text):
+                if self._shell.lines_waiting > self._limits.shell_waiting_bytes_max:
+                    raise RemoteProtocolError(
+                        "bad_message", "nobody reads the lines; send the next when some were read"
+                    )
                 if self._recorder is not None and self._echoes:
                     self._recorder.echoed(from_system(line.text), ended=line.end == "newline")
                 return
@@ -371,7 +376,8 @@ class Shell:
 
     def on_unread(self, data: bytes) -> None:
         """Input that nobody read."""
-        self._channel.send(Unread(text=to_system(data.replace(b"\0", b""))))
+        for part in _in_parts(data.replace(b"\0", b"")):
+            self._channel.send(Unread(text=to_system(part)))
 
     def on_exit(self, exit: ProcessExit) -> None:
         """The shell itself ended."""
@@ -417,6 +423,17 @@ class Shell:
     def _remove_folder(self) -> None:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _in_parts(data: bytes) -> Iterator[bytes]:
+    """Of a size that any client takes in a frame, however it is written in JSON. Whole lines, where they are not longer than that."""
+    at = 0
+    while at < len(data):
+        end = at + _UNREAD_PART
+        if end < len(data):
+            end = data.rfind(b"\n", at, end) + 1 or end
+        yield data[at:end]
+        at = end
 
 
 def _pipes_folder(context: Context) -> tuple[str, Sequence[bytes]]:

@@ -85,9 +85,9 @@ class Transfer(Wire):
         self._opened = True
         self._channel.send_now(Opened.of())
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message) -> bool:
         """Queue a message."""
-        self._channel.send(message)
+        return self._channel.send(message)
 
     def send_data(self, data: bytes | memoryview) -> bool:
         """Queue a file's content."""

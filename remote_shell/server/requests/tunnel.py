@@ -106,8 +106,10 @@ class Tunnel(asyncio.Protocol):
         self._channel = channel
         self._name = name
         self._transport: asyncio.Transport | None = None
-        self._early: list[bytes] = []  # what came before the connection was there; the channel's window bounds it
-        self._taken = 0  # bytes that were given to the transport while it was full
+        # What came before the connection was there, or while it takes no more. The channel's window bounds it. A transport would keep each
+        # piece as an object, and from Python 3.12 on count them all anew with each: a window of single bytes took it 20 minutes.
+        self._held = bytearray()
+        self._taken = 0  # bytes for which no credit was given yet
         self._full = False
         self._input_ended = False
         self._output_ended = False
@@ -148,15 +150,22 @@ class Tunnel(asyncio.Protocol):
         if self._over:
             transport.abort()
             return
-        transport.set_write_buffer_limits(high=self._context.limits.tunnel_queue_max)
+        transport.set_write_buffer_limits(high=0)  # it has one piece at most
         self._transport = transport
         self._channel.perform(self._opened)
 
     def _opened(self) -> None:
         self._channel.send_now(Opened.of())
-        early, self._early = self._early, []
-        for data in early:
-            self._write(data)
+        self._write_held()
+
+    def _write_held(self) -> None:
+        """All of it at once."""
+        held, self._held = self._held, bytearray()
+        if held and self._transport is not None:
+            self._sent += len(held)
+            self._transport.write(held)
+        taken, self._taken = self._taken, 0
+        self._channel.consumed(taken)
         if self._input_ended:
             self._end_input()
 
@@ -186,9 +195,8 @@ class Tunnel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It took what there was."""
         self._full = False
-        taken, self._taken = self._taken, 0
-        if taken and not self._over:
-            self._channel.perform(partial(self._channel.consumed, taken))
+        if not self._over:
+            self._channel.perform(self._write_held)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Its end, in order or not."""
@@ -210,17 +218,13 @@ class Tunnel(asyncio.Protocol):
 
     def data(self, data: bytes) -> None:
         """For the other side."""
-        if self._transport is None:
-            self._early.append(data)
-        else:
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is None:  # it ended meanwhile
+        if self._transport is not None and not self._full:
+            self._sent += len(data)
+            self._transport.write(data)
+            self._channel.consumed(len(data))
             return
-        self._sent += len(data)
-        self._transport.write(data)
-        if self._full:
+        self._held += data
+        if self._transport is None or len(self._held) > self._context.limits.tunnel_queue_max:
             self._taken += len(data)
         else:
             self._channel.consumed(len(data))
@@ -228,7 +232,7 @@ class Tunnel(asyncio.Protocol):
     def input_end(self) -> None:
         """Nothing more for the other side."""
         self._input_ended = True
-        if self._transport is not None:
+        if self._transport is not None and not self._held:
             self._end_input()
 
     def _end_input(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import secrets
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -538,6 +539,21 @@ def test_what_is_kept_begins_with_a_whole_line_sequence_or_character(written: by
     output.add("é".encode() * 100)
     missed, _ = output.take(101, 50, whole=False)
     assert missed == "é".encode() * 51
+
+
+def test_characters_that_came_one_by_one_cost_little_more_than_their_bytes() -> None:
+    """What is kept of them, and that it is still the last."""
+    output, written = Output(DEFAULT_LIMITS), b"".join(b"%06d" % number for number in range(50_000))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(written), 2):
+            output.add(written[at : at + 2])
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * DEFAULT_LIMITS.terminal_missed_max
+    missed, dropped = output.take(len(written), 0, whole=True)
+    assert written.endswith(missed.removeprefix(b"\x1b[m")) and dropped + len(missed) == len(written)
 
 
 def test_who_reads_too_little_holds_nothing(local: Place) -> None:

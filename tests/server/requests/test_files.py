@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from remote_shell.wire.file_messages import Content, Entry, EntryEnd, EntryFaile
 from remote_shell.wire.messages import Eof
 from tests.transfer.hostile import Said, entry, escapes, file
 
-from ..conftest import Place, Starter, descriptors
+from ..conftest import Place, Starter, descriptors, resident
 from ..raw_client import Command, RawClient, until
 
 
@@ -189,6 +190,65 @@ def test_more_entries_than_may_wait(local: Place, tmp_path: Path) -> None:
             last=False,
         )
         assert client.wait_end() == "unexpected_message"
+
+
+def test_messages_ahead_of_a_busy_disk_are_bounded(start: Starter, tmp_path: Path) -> None:
+    """No window bounds those that wait to be seen to; here while the zeros of a hole are hashed."""
+    place = Place(start(transfers_ahead_max=300_000), "unix")
+    skipped = Skipped(source=0, path="x" * 1000, detail="no")
+    with connect(place) as other, connect(place) as client:
+        ident, command = put(client, tmp_path / "a", "a")
+        for number in range(1, 5):  # those that were seen to do not count
+            say(
+                client,
+                ident,
+                [*[skipped] * 100, entry(number, b"" if number == 1 else b"%d" % number, "folder")],
+                last=False,
+            )
+            client.wait(lambda: len(of(command, Stored)) == number, "they were seen to")  # noqa: B023
+        say(client, ident, [entry(5, b"file", size=2**53 - 1)], last=False)
+        client.wait(lambda: of(command, Wanted), "wanted")
+        say(client, ident, [Content(number=5), Seek(offset=2**53 - 1), *[skipped] * 150], last=False)
+        client.session.measure(time.monotonic())
+        client.wait(lambda: not client.session.measuring, "they are there")
+        assert not client.ended and other.run(["echo", "here"]).text() == b"here\n"
+        say(client, ident, [skipped] * 100, last=False)
+        assert client.wait_end() == "unexpected_message"
+
+
+def test_what_was_skipped_is_not_kept_by_a_server(start: Starter, tmp_path: Path) -> None:
+    """Nobody there is told of it."""
+    running = start()
+    with connect(Place(running, "unix")) as client:
+        ident, command = put(client, tmp_path / "a", "a")
+        sizes = []
+        for number in range(3):
+            for _ in range(20):
+                say(client, ident, [Skipped(source=0, path="x" * 4000, detail="y" * 1000)] * 100, last=False)
+                client.session.measure(time.monotonic())
+                client.wait(lambda: not client.session.measuring, "they are there")
+            say(client, ident, [entry(number + 1, b"", "folder")], last=False)
+            client.wait(lambda: len(of(command, Stored)) > number, "they were seen to")  # noqa: B023
+            sizes.append(resident(running.process.pid))
+        assert sizes[2] - sizes[0] < 8 * 2**20  # of 20 MB that came meanwhile
+
+
+def test_what_can_not_be_sent_is_told_as_fast_as_it_is_read(start: Starter, tmp_path: Path) -> None:
+    """Messages alone, which no window bounds and nobody answers."""
+    place, count = Place(start(unsaid_max=1_000_000), "unix"), 20_000
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number in range(count):
+        os.mkfifo(folder / f"{number}")
+    with connect(place) as client, connect(place) as other:
+        ident, command = client.start(None, request="get", paths=[str(folder)], recursive=True)
+        for _ in range(50):
+            other.run(["true"])
+        client.wait(lambda: of(command, Entry), "the folder")
+        client.session.send_message(ident, Stored(numbers=[1]))
+        client.finish(ident, deadline=30)
+        assert command.exit is not None and command.exit.status == 1
+        assert len(of(command, Skipped)) == count
 
 
 def test_transfers_at_once_are_bounded(start: Starter, tmp_path: Path) -> None:

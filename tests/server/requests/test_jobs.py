@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.server.jobs import Jobs as ServerJobs
 from remote_shell.wire.messages import Detached, Gap, Job, Jobs, Message
 
 from ..conftest import Place, Starter
@@ -451,3 +454,36 @@ def test_a_keeper_that_is_stopped_does_not_hide_the_log(start: Starter) -> None:
         ask(client, "job_signal", ident, signal="SIGKILL")
         done = client.finish(watch).exit
         assert done is not None and done.signal == "SIGKILL"
+
+
+def test_lists_at_once_are_bounded(local: Place) -> None:
+    """Of a session; and each that is made is whole."""
+    with local.connect() as client:
+        ident = start(client, "true")
+        wait(client, ident)
+        asked = [client.open(None, request="jobs") for _ in range(200)]
+        client.flush()
+        client.wait(lambda: all(client.commands[channel].closed for channel in asked), "all answers")
+        refused = [command.rejected for channel in asked if (command := client.commands[channel]).rejected]
+        made = [client.commands[channel] for channel in asked if not client.commands[channel].rejected]
+        assert refused and all(one is not None and one.code == "resources" for one in refused)
+        assert made and all(ident in [job.id for job in of(command, Job)] for command in made)
+        assert ident in listed(client)
+
+
+async def test_lists_of_one_principal_are_read_together(tmp_path: Path) -> None:
+    """One after the other, and never what was read before the question."""
+    loop, read = asyncio.get_running_loop(), [0]
+    jobs: Any = ServerJobs(loop, lambda: str(tmp_path), DEFAULT_LIMITS)
+
+    def of_principal(principal: str) -> list[Any]:
+        read[0] += 1
+        return [principal, read[0]]
+
+    jobs.table.of = of_principal
+    answers = [jobs.listing("a") for _ in range(10)] + [jobs.listing("b")]
+    await asyncio.wait(answers)
+    assert read[0] == 3
+    first, *later, other = [tuple(answer.result()) for answer in answers]
+    assert first[0] == "a" and other[0] == "b" and set(later) == {("a", later[0][1])} and later[0][1] > first[1]
+    assert tuple(await jobs.listing("a")) == ("a", 4)

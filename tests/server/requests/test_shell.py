@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from remote_shell.wire.messages import Command as CommandMessage
-from remote_shell.wire.messages import Done, Eof, InputEnd, Signal, Terminal
+from remote_shell.wire.messages import Done, Eof, InputEnd, Line, Mode, Signal, Terminal, Unread, from_system
 
 from ..conftest import Place
 from ..raw_client import Command, RawClient, living, until
@@ -242,3 +242,23 @@ def test_waiting_commands_are_bounded(place: Place) -> None:
         for _ in range(64):
             shell.send("true")
         assert client.wait_end() == "bad_message"
+
+
+def test_more_unread_than_a_frame_takes_is_given_back_in_parts(local: Place, tmp_path: Path) -> None:
+    """Whole lines, as far as they are short, in order. The shell goes on."""
+    with local.connect() as client:
+        shell = LiveShell(client, terminal=Terminal(term="xterm", rows=24, columns=80))
+        client.wait(lambda: any(isinstance(one, Mode) for one in shell.command.others), "the mode")
+        number = shell.send(f"echo on; until [ -e {tmp_path}/go ]; do sleep 0.01; done")
+        client.wait(lambda: b"on" in shell.command.text(), "it runs")
+        lines = [f"{line:04}{'x' * 1000}" for line in range(1500)] + ["y" * 20_000, "end"]
+        for line in lines:
+            client.session.send_message(shell.ident, Line(mode=1, text=line))
+        client.session.measure(time.monotonic())
+        client.wait(lambda: client.session.unacknowledged[0] == 0, "they are there")
+        (tmp_path / "go").touch()
+        assert shell.wait(number).status == 0
+        parts = [from_system(one.text) for one in shell.command.others if isinstance(one, Unread)]
+        assert b"".join(parts).decode() == "".join(f"{line}\n" for line in lines)
+        assert len(parts) > 1 and all(part.endswith(b"\n") for part in parts[:100])
+        assert shell.run("echo more")[0] == 0

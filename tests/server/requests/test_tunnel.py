@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from remote_shell.limits import DEFAULT_LIMITS
+from remote_shell.server.requests.tunnel import Tunnel
 from remote_shell.testing import RunningServer
 from remote_shell.wire.frames import STDIN
-from remote_shell.wire.messages import CLOSE, Accepted, Eof
+from remote_shell.wire.messages import CLOSE, Accepted, Eof, Open
 
 from ...listening import listener
 from ..conftest import Place, Starter, children_of, descriptors
@@ -199,3 +205,73 @@ def test_nothing_is_left_of_a_session(local: Place) -> None:
                 assert sock.recv(1) == b""
     until(lambda: descriptors(pid) <= before, "all its sockets are gone")
     assert listener(port) != listening
+
+
+class FullTransport(asyncio.Transport):
+    """One that is full after each write, until it is told otherwise."""
+
+    def __init__(self, protocol: Tunnel) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.written: list[bytes] = []
+        self.ended = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+        self.protocol.pause_writing()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+
+class Credit:
+    """As much of a channel as a tunnel needs that only sends."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def perform(self, action: Callable[[], None]) -> None:
+        action()
+
+    def send_now(self, message: object) -> None:
+        """Nobody listens."""
+
+    def consumed(self, count: int) -> None:
+        self.given += count
+
+
+async def test_single_bytes_for_a_slow_one_are_one_piece() -> None:
+    """asyncio's own buffer, from Python 3.12 on, counts all pieces anew with each: a window of these took 20 minutes of the loop."""
+    loop, go, gone = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    limits = dataclasses.replace(DEFAULT_LIMITS, tunnel_queue_max=500)
+    context: Any = SimpleNamespace(loop=loop, limits=limits)
+    channel, transports = Credit(), list[FullTransport]()
+
+    async def make(protocol: asyncio.Protocol) -> Any:
+        await go.wait()
+        assert isinstance(protocol, Tunnel)
+        transports.append(FullTransport(protocol))
+        protocol.connection_made(transports[0])
+        gone.set()
+
+    message = Open(request="connect", id="a", window=1, host="h", port=1)
+    tunnel = Tunnel(context, channel, message, make, "it")  # type: ignore[arg-type]
+    for number in range(1000):
+        tunnel.data(b"%d" % (number % 10))
+    assert channel.given == 0
+    go.set()
+    await gone.wait()
+    (transport,) = transports
+    assert transport.written == [b"0123456789" * 100] and channel.given == 1000
+    for number in range(1000):
+        tunnel.data(b"%d" % (number % 10))
+    tunnel.input_end()
+    assert len(transport.written) == 1 and channel.given == 1500 and not transport.ended
+    tunnel.resume_writing()
+    assert transport.written == [b"0123456789" * 100] * 2 and channel.given == 2000 and transport.ended
