@@ -161,7 +161,7 @@ def test_choices_are_named() -> None:
 
 def codes_in(*folders: str) -> set[str]:
     """Every code with which the code raises a protocol error."""
-    pattern = re.compile(r'Remote[A-Za-z]*Error\(\s*"([a-z_]+)"|_error\(\s*"([a-z_]+)"')
+    pattern = re.compile(r'Remote[A-Za-z]*Error\(\s*"([a-z_]+)"|[_.]error\(\s*"([a-z_]+)"')
     found = set()
     for folder in folders:
         for path in (ROOT / "remote_shell" / folder).rglob("*.py"):
