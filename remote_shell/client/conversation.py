@@ -411,9 +411,10 @@ class Conversation:
         return None
 
     def _has_room(self, state: ProcessState, message: Message) -> bool:
-        """For one more message that is kept until somebody takes it."""
+        """For one more message that is kept until somebody takes it. One alone always has, and is not weighed: most are."""
         if not (state.noted or state.done or state.unread):
             state.untaken = 0
+            return True
         state.untaken += message.weight
         return state.untaken <= self.limits.untaken_max
 
