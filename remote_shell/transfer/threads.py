@@ -12,6 +12,7 @@ import asyncio
 import errno
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ class _Worker:
         self._loop = loop
         self._limits = limits
         self._given = self._seen = 0  # memory of all messages that came, and of those that were seen to, in the thread
+        self._weights: deque[int] = deque()  # of those between
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.stopped = False
         self.gone = threading.Event()  # all is closed: locks of partial files are free
@@ -61,7 +63,9 @@ class _Worker:
         self._inbox.put(_CLOSE)
 
     def _give(self, message: Message) -> None:
-        self._given += message.weight
+        weight = message.weight
+        self._given += weight
+        self._weights.append(weight)
         if self._given - self._seen > self._limits.transfers_ahead_max:
             raise RemoteProtocolError("unexpected_message", f"{message.name} before those that came were seen to")
         self._inbox.put(message)
@@ -82,7 +86,7 @@ class _Worker:
                     batch = batch[: batch.index(_CLOSE)]
                 if batch:
                     result, going = self._work(batch)
-                    self._seen += sum(item.weight for item in batch if isinstance(item, Message))
+                    self._seen += sum(self._weights.popleft() for item in batch if isinstance(item, Message))
                     self._post(self._done, result)
                 going = going and not closing
         except BaseException as error:

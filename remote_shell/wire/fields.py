@@ -62,8 +62,14 @@ class Message(Model):
     @property
     def weight(self) -> int:
         """About how many bytes of memory it takes: no window bounds those that wait."""
-        texts = (value.base64 if isinstance(value, Boxed) else value for value in self.__dict__.values())
-        return _ALONE + sum(len(text) for text in texts if isinstance(text, (str, list)))
+        weight = _ALONE
+        for value in self.__dict__.values():
+            kind = type(value)
+            if kind is str or kind is list:
+                weight += len(value)
+            elif kind is Boxed:
+                weight += len(value.base64)
+        return weight
 
 
 class Boxed(Model):
