@@ -1,7 +1,7 @@
 """A request that waits for the disk: what comes for it meanwhile is kept, in order, and given to what it becomes.
 
-The client's window bounds what is kept. Who leaves before the answer has started nothing. Neighbours: `claims` settles,
-`exec` and `query` say how to go on.
+The client's window bounds what is kept of its data, limits its messages. Who leaves before the answer has started nothing.
+Neighbours: `claims` settles, `exec` and `query` say how to go on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Deferred:
         self._go = go
         self._drop = drop
         self._inner: Request | None = None
+        self._weight = 0  # of the messages that are kept
         self._gone = False  # it said everything, or nobody wants it
         self._early: list[Callable[[Request], None] | bytearray] = []  # bytes are its input
         claim.when_settled(partial(channel.perform, self._settled))
@@ -84,6 +85,10 @@ class Deferred:
 
     def message(self, message: Message) -> None:
         """A message on its channel. Raises RemoteProtocolError for too many."""
+        if self._inner is None and not self._gone:
+            self._weight += message.weight
+            if self._weight > self._context.limits.shell_waiting_bytes_max:
+                raise RemoteProtocolError("unexpected_message", "too much before the command has started")
         self._pass(lambda request: request.message(message))
 
     def writable(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from remote_shell.wire.messages import Eof, Signal
+from remote_shell.wire.messages import Eof, Line, Message, Signal
 
 from ..conftest import descriptors
 from ..lives import STEPS, end, kill, life
@@ -177,14 +177,21 @@ def test_a_shutdown_meanwhile_starts_nothing(home: Path) -> None:
     assert ran(home) == ""
 
 
-def test_what_waits_for_the_disk_is_bounded(home: Path) -> None:
-    limits = "ids_busy_time = 10.0\nunacked_frames_max = 128\n"
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        (Signal(signal="SIGUSR1"), "unacked_frames_max = 128"),
+        (Line(mode=1, text="x" * 1000), "shell_waiting_bytes_max = 100_000"),
+    ],
+)
+def test_what_waits_for_the_disk_is_bounded(home: Path, message: Message, limit: str) -> None:
+    limits = f"ids_busy_time = 10.0\n{limit}\n"
     with life(home, config=f"[limits]\n{limits}") as running, RawClient(running) as client:
         once(client, ["true"], "first")
         with locked(home):
             channel = client.open(["sleep", "1000"], id="two", once=True)
             for _ in range(130):
-                client.session.send_message(channel, Signal(signal="SIGUSR1"))
+                client.session.send_message(channel, message)
                 client.flush()
                 client.pump(0)
             assert client.wait_end() == "unexpected_message"
