@@ -17,6 +17,7 @@ from remote_shell.cli.trace_lines import TYPES, Style, channel_of, message_of, t
 from remote_shell.cli.tracing import style
 from remote_shell.client.remote import write_all
 from remote_shell.client.tracing import WITHOUT_BYTES, TraceEvent
+from remote_shell.wire.messages import MODELS
 
 NOT_ALL = 1  # exit status
 
@@ -25,7 +26,7 @@ def show(file: IO[bytes], name: str, arguments: argparse.Namespace) -> int:
     """Print; returns the exit status. `arguments` as `commands.trace` has them. Raises UsageError for what is no trace, BrokenPipeError."""
     head = read_head(file, name)
     manner = style(1, sys.stdout.encoding, named=head.named)
-    status = 0
+    status, shown = 0, 0
     for event in read_events(file):
         if isinstance(event, DamagedError):
             complain(f"{name}: {event}")
@@ -33,6 +34,10 @@ def show(file: IO[bytes], name: str, arguments: argparse.Namespace) -> int:
         elif is_wanted(event, arguments):
             text = "".join(f"{one}\n" for one in _lines(event, head, manner, arguments))
             write_all(1, [text.encode(sys.stdout.encoding or "ascii", "backslashreplace")])
+            shown += 1
+    if not shown and arguments.type not in (None, *TYPES, *MODELS):
+        known = f"{', '.join(TYPES)}, and of messages those of docs/protocol.md"
+        complain(f"{name}: nothing has the type {arguments.type!a}; they are {known}")
     return status
 
 

@@ -118,6 +118,9 @@ def test_what_trace_shows(target: str, tmp_path: Path, capfd: pytest.CaptureFixt
     told = [json.loads(line) for line in shown("--json")]
     assert len(told) == len(every) and [one["data"] for one in told if one.get("type") == "stdin"] == ["hello"]
     assert "  0000  68 65 6c 6c 6f                                   hello" in shown("-x", "--type", "stdout")
+    assert shown("--type", "rejected") == []  # which nobody said
+    wrong = call("trace", "--type", "opend", str(kept), home=tmp_path)
+    assert wrong.stdout == b"" and "nothing has the type 'opend'" in one_line(wrong.stderr)
     done = call("trace", "-", home=tmp_path, input=kept.read_bytes())
     assert done.stdout.decode().splitlines() == every
 
