@@ -14,6 +14,7 @@ import pytest
 
 from remote_shell.blocking import spinning
 from remote_shell.blocking.driver import Driver, _Waiter
+from remote_shell.blocking.spinning import Spin
 from remote_shell.errors import UsageError
 from remote_shell.limits import DEFAULT_LIMITS, Limits
 from remote_shell.link import PlainLink
@@ -464,6 +465,9 @@ def test_commands_that_have_ended_are_not_in_flight(patient: tuple[Scene, Looks]
     with scene.driver:
         assert scene.driver.wait(lambda: not scene.session.channels, time.monotonic() + 30)
         assert len(scene.session._closing) > DEFAULT_LIMITS.spin_channels_max
+        spin = scene.driver._spin = Spin(20.0)  # whatever the waits until now took
+        spin.begin(0.0)
+        spin.end(0.0001)
         looks.timeouts.clear()
         looks.at = {100: ping}
         assert scene.driver.wait(lambda: len(looks.timeouts) >= 100, time.monotonic() + 30)

@@ -233,6 +233,7 @@ def test_what_was_skipped_is_not_kept_by_a_server(start: Starter, tmp_path: Path
         assert sizes[2] - sizes[0] < 8 * 2**20  # of 20 MB that came meanwhile
 
 
+@pytest.mark.slow  # 20,000 named pipes take seconds
 def test_what_can_not_be_sent_is_told_as_fast_as_it_is_read(start: Starter, tmp_path: Path) -> None:
     """Messages alone, which no window bounds and nobody answers."""
     place, count = Place(start(unsaid_max=1_000_000), "unix"), 20_000
