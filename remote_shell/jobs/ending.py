@@ -48,13 +48,8 @@ def end_jobs(table: Table, principal: str, grace: float) -> tuple[list[str], lis
             if not left or time.monotonic() >= deadline:
                 return [ident for ident in folders if ident not in left], left
             for ident in left:
-                if ident not in told:
-                    with contextlib.suppress(OSError):  # it begins, or it ends
-                        keeper = stack.enter_context(socket.socket(socket.AF_UNIX))
-                        keeper.settimeout(1.0)
-                        keeper.connect(_socket_in(folders[ident]))
-                        keeper.sendall(b"kill %d\n" % round(grace * 1000))
-                        told.add(ident)
+                if ident not in told and _tell(folders[ident], b"kill %d\n" % round(grace * 1000)):
+                    told.add(ident)
             time.sleep(0.01)
 
 
@@ -65,19 +60,21 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _socket_in(folder: int) -> str:
-    return f"/proc/self/fd/{folder}/socket"  # of any length
-
-
 def _kill(folder: int) -> None:
+    if not _tell(folder, b"follow\nkill 0\n", until_gone=True):
+        time.sleep(0.01)
+
+
+def _tell(folder: int, words: bytes, *, until_gone: bool = False) -> bool:
+    """Say that to its keeper, and wait for its answer, or until it is gone. False: there is none to hear it, since it begins or ends."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(1.0)
         try:
-            sock.connect(_socket_in(folder))
-        except OSError:  # it begins, or it ends
-            time.sleep(0.01)
-            return
+            sock.connect(f"/proc/self/fd/{folder}/socket")  # a path of any length
+        except OSError:
+            return False
         with contextlib.suppress(OSError):
-            sock.sendall(b"follow\nkill 0\n")
-            while sock.recv(4096):
+            sock.sendall(words)
+            while sock.recv(4096) and until_gone:
                 continue
+    return True
